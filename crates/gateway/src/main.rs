@@ -1,0 +1,2 @@
+//! The `slotcast` binary.
+fn main() {}
