@@ -1,1 +1,5 @@
 //! slotcast gateway
+
+pub mod config;
+pub mod observe;
+pub mod security;

@@ -1,0 +1,174 @@
+//! Tests of loading: order of the sources, wrong keys and values, secrets, and the sample file.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Listen, StorageChoice};
+
+fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    load(&Sources { file: Some(file.path().to_owned()), listen: None, environment })
+}
+
+fn complaint(text: &str, environment: &[(&str, &str)]) -> String {
+    load_text(text, environment).unwrap_err().to_string()
+}
+
+#[test]
+fn without_any_source_the_defaults_hold_and_memory_is_used() {
+    let loaded = load(&Sources::default()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.config.storage(), StorageChoice::Memory);
+    assert!(loaded.warnings()[0].contains("no redis.url"));
+}
+
+#[test]
+fn environment_beats_the_file_and_each_value_knows_its_source() {
+    let loaded = load_text(
+        "[redis]\nurl = \"redis://file\"\ncommand_timeout_ms = 100\n[slots]\nday_end = \"18:30\"",
+        &[
+            ("SLOTCAST_REDIS_URL", "redis://:pw@environment"),
+            ("SLOTCAST_SECURITY_ALLOWED_ORIGINS", "https://one.example, https://two.example:8443,"),
+            ("SLOTCAST_SERVER_TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("SLOTCAST_SERVER_DEMO", "false"),
+            ("SLOTCAST_LOG_LEVEL", ""),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.redis.url.as_ref().unwrap().expose(), "redis://:pw@environment");
+    assert_eq!(config.redis.command_timeout(), Duration::from_millis(100));
+    assert_eq!(config.slots.day_end.to_string(), "18:30");
+    assert_eq!(config.security.allowed_origins.len(), 2);
+    assert!(!config.server.demo);
+    assert_eq!(config.storage(), StorageChoice::Redis);
+    assert_eq!(loaded.origin("redis.url"), Some("SLOTCAST_REDIS_URL"));
+    assert!(loaded.origin("redis.command_timeout_ms").unwrap().starts_with('/'));
+    assert_eq!(loaded.origin("log.level"), None);
+}
+
+#[test]
+fn the_argument_beats_everything() {
+    let environment = vec![("SLOTCAST_SERVER_LISTEN".into(), "127.0.0.1:1".into())];
+    let loaded = load(&Sources { file: None, listen: Some("127.0.0.1:2".into()), environment }).unwrap();
+    assert_eq!(loaded.config.server.listen, Listen::Tcp("127.0.0.1:2".into()));
+    assert_eq!(loaded.origin("server.listen"), Some("--listen"));
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one() {
+    for (text, nearest) in [
+        ("[redis]\nulr = \"redis://:pw@host\"", "redis.url"),
+        ("[slots]\nselection_ttl = 5", "slots.selection_ttl_secs"),
+        ("drain_secs = 5", "server.drain_secs"),
+        ("[redis]\nlisten = \"127.0.0.1:1\"", "server.listen"),
+        ("[log.level]\ndefault = 1", "log.level"),
+    ] {
+        let complaint = complaint(text, &[]);
+        assert!(complaint.ends_with(&format!("the nearest one is {nearest}")), "{complaint}");
+        assert!(!complaint.contains("pw"), "{complaint}");
+    }
+    assert!(
+        complaint("", &[("SLOTCAST_REDIS_ULR", "redis://:pw@host")])
+            .starts_with("SLOTCAST_REDIS_ULR: is not a known key; the nearest one is SLOTCAST_REDIS_URL")
+    );
+}
+
+#[test]
+fn all_wrong_values_are_reported_at_once() {
+    let complaint = complaint(
+        "[server]\nlisten = \"8080\"\ntrusted_proxies = [\"10.0.0.0/99\"]\ndemo = 1\n\
+         [redis]\nurl = \"http://:pw@host\"\ncommand_timeout_ms = 0\n\
+         [slots]\nday_start = \"9\"\nhorizon_days = 1.5\nlock_ttl_secs = -1\n\
+         [security]\nmode = \"closed\"\nallowed_origins = [\"*\"]\ntoken_keys = [\"hush\"]\n\
+         [log]\nlevel = \"inof\"",
+        &[("SLOTCAST_SLOTS_COALESCE_MS", "soon"), ("SLOTCAST_TYPO", "")],
+    );
+    let lines: Vec<_> = complaint.lines().collect();
+    for key in [
+        "server.listen = \"8080\"",
+        "server.trusted_proxies",
+        "server.demo",
+        "redis.url = \"http://:***@host\"",
+        "redis.command_timeout_ms = 0",
+        "slots.day_start = \"9\"",
+        "slots.horizon_days = 1.5",
+        "slots.lock_ttl_secs = -1",
+        "slots.coalesce_ms = \"soon\"",
+        "security.mode",
+        "security.allowed_origins",
+        "security.token_keys = ***",
+        "log.level = \"inof\"",
+        "SLOTCAST_TYPO",
+    ] {
+        assert_eq!(lines.iter().filter(|line| line.starts_with(key)).count(), 1, "{key} in:\n{complaint}");
+    }
+    assert_eq!(lines.len(), 14, "{complaint}");
+    assert!(!complaint.contains("pw") && !complaint.contains("hush"), "{complaint}");
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_in_a_plain_sentence() {
+    for (text, key) in [
+        ("[security]\nmode = \"token\"", "security.mode"),
+        ("[mysql]\nurl = \"mysql://a:b@c/d\"", "mysql.url"),
+        ("[server]\ntls_cert = \"a.pem\"", "server.tls_cert"),
+        ("[server]\nlisten = \"unix:/run/slotcast.sock\"", "server.listen"),
+        ("[redis]\nurl = \"rediss://host\"", "redis.url"),
+    ] {
+        let complaint = complaint(text, &[]);
+        assert!(complaint.starts_with(key) && complaint.contains("cannot"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_without_quoting_it() {
+    let complaint = complaint("[redis]\nurl = \"redis://:pw@host\n", &[]);
+    assert!(complaint.contains("line 2") && !complaint.contains("pw"), "{complaint}");
+    let missing = load(&Sources { file: Some("/no/such/file.toml".into()), ..Sources::default() });
+    assert!(missing.unwrap_err().to_string().starts_with("/no/such/file.toml: cannot be read"));
+}
+
+#[test]
+fn kubernetes_own_variables_are_let_be() {
+    let service = [("SLOTCAST_PORT", "tcp://10.0.0.1:80"), ("SLOTCAST_SERVICE_HOST", "10.0.0.1")];
+    assert_eq!(complaint("", &service).lines().count(), 2);
+    load_text("", &[service[0], service[1], ("KUBERNETES_SERVICE_HOST", "10.0.0.2")]).unwrap();
+}
+
+#[test]
+fn printing_a_configuration_shows_every_key_and_no_secret() {
+    let loaded = load_text(
+        "[redis]\nurl = \"redis://:hush@host\"\n[security]\ndashboard_key = \"hush\"\ntoken_keys = [\"k1:hush\"]",
+        &[],
+    )
+    .unwrap();
+    let entries = loaded.entries();
+    let printed = format!("{entries:?} {:?}", loaded.config);
+    assert!(!printed.contains("hush") && printed.contains("k1:***"), "{printed}");
+    assert_eq!(entries.len(), 38);
+}
+
+#[test]
+fn the_sample_file_names_every_key_and_holds_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/slotcast.toml");
+    let loaded = load(&Sources { file: Some(path.clone()), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    let text = std::fs::read_to_string(path).unwrap();
+    for (key, default) in keys_of(&Config::default()) {
+        let (section, name) = key.split_once('.').unwrap();
+        let body = text
+            .split(&format!("\n[{section}]\n"))
+            .nth(1)
+            .unwrap_or_else(|| panic!("[{section}] is missing"));
+        let body = body.split("\n[").next().unwrap();
+        // A key without a default can only be shown as a comment.
+        let line = if default.is_null() { format!("# {name} = ") } else { format!("{name} = ") };
+        assert!(body.lines().any(|found| found.starts_with(&line)), "{key} is missing");
+        assert_eq!(loaded.origin(&key).is_some(), !default.is_null(), "{key}");
+    }
+}

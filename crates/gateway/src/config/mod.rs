@@ -1,0 +1,14 @@
+//! The whole configuration: one typed section per part of the program, built-in defaults, file, environment.
+//! `cli` loads it once; every part gets its own section. Invariant: a `Config` out of `load` is valid, and what this
+//! version cannot do yet is refused instead of ignored.
+
+mod load;
+mod secret;
+mod sections;
+mod validate;
+mod values;
+
+pub use load::{ConfigError, Entry, Loaded, Problem, Sources, load};
+pub use secret::{Secret, SecretUrl, TokenKey};
+pub use sections::{Config, Legacy, Log, Mysql, Redis, Security, Server, Slots};
+pub use values::{Listen, LogFormat, LogLevels, SecurityMode, StorageChoice};

@@ -1,0 +1,145 @@
+//! The rules a configuration must keep beyond each value's own form, and what this version cannot do yet.
+//! Called by `load`. Invariant: all problems come back at once, each with advice; nothing set is silently ignored.
+
+use super::load::{Problem, keys_of};
+use super::{Config, Listen, SecurityMode, StorageChoice};
+
+/// Above this a rate is no limit any more; four seconds' worth must fit 32 bits.
+const MAX_RATE: u32 = 1_000_000;
+/// The intervals a WordPress page can be told.
+const HEARTBEAT_INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
+/// Selections are renewed this often; below twice of it one late renewal loses them.
+const SHORT_SELECTION_SECS: u64 = 5;
+/// A shorter dashboard key can be guessed.
+const SHORT_KEY: usize = 16;
+
+impl Config {
+    /// Checks every rule; the error lists all problems.
+    pub fn validate(&self) -> Result<(), Vec<Problem>> {
+        let problems = self.problems();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        self.check_ranges(&mut found);
+        self.check_texts(&mut found);
+        self.check_not_yet(&mut found);
+        let values = keys_of(self);
+        let value_of = |key: &str| {
+            let value = values.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+            value.filter(|value| !value.is_null()).map(ToString::to_string)
+        };
+        found
+            .into_iter()
+            .map(|(key, advice)| Problem { key: key.to_owned(), value: value_of(key), origin: None, advice })
+            .collect()
+    }
+
+    fn check_ranges(&self, found: &mut Vec<(&'static str, String)>) {
+        let mut range = |key: &'static str, value: u64, from: u64, to: u64| {
+            if !(from..=to).contains(&value) {
+                found.push((key, format!("must be from {from} to {to}")));
+            }
+        };
+        range("server.drain_secs", self.server.drain_secs, 0, 600);
+        range("redis.command_timeout_ms", self.redis.command_timeout_ms, 10, 60_000);
+        range("mysql.command_timeout_ms", self.mysql.command_timeout_ms, 10, 60_000);
+        range("mysql.sweep_ms", self.mysql.sweep_ms, 100, 60_000);
+        range("slots.selection_ttl_secs", self.slots.selection_ttl_secs, 1, 3_600);
+        range("slots.lock_ttl_secs", self.slots.lock_ttl_secs, 1, 86_400);
+        range("slots.availability_ttl_secs", self.slots.availability_ttl_secs, 1, 86_400);
+        range("slots.horizon_days", self.slots.horizon_days.into(), 1, 3_650);
+        range("slots.coalesce_ms", self.slots.coalesce_ms, 0, 1_000);
+        range("slots.slot_minutes", self.slots.slot_minutes.into(), 1, 1_440);
+        let rate = u64::from(MAX_RATE);
+        range("security.frames_per_second", self.security.frames_per_second.into(), 0, rate);
+        range("security.writes_per_second", self.security.writes_per_second.into(), 0, rate);
+        range(
+            "security.writes_per_second_per_address",
+            self.security.writes_per_second_per_address.into(),
+            0,
+            rate,
+        );
+    }
+
+    fn check_texts(&self, found: &mut Vec<(&'static str, String)>) {
+        if !HEARTBEAT_INTERVALS.contains(&self.slots.heartbeat_interval_secs) {
+            let advice = "must be 5, 15, 30, 60 or 120: the intervals WordPress pages know";
+            found.push(("slots.heartbeat_interval_secs", advice.to_owned()));
+        }
+        if self.slots.day_start >= self.slots.day_end {
+            found.push((
+                "slots.day_end",
+                format!("must be later than slots.day_start, {}", self.slots.day_start),
+            ));
+        }
+        let is_name = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$')
+        };
+        let advice = "may only hold letters, digits, _ and $";
+        if !is_name(&self.mysql.table_prefix) {
+            found.push(("mysql.table_prefix", advice.to_owned()));
+        }
+        if self.mysql.appointments_table.is_empty() || !is_name(&self.mysql.appointments_table) {
+            found.push(("mysql.appointments_table", format!("{advice}; or write auto")));
+        }
+        let schemes = ["redis", "redis+unix", "unix", "rediss"];
+        if self.redis.url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
+            found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
+        }
+        let schemes = ["http", "https"];
+        if self.legacy.upstream.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
+            found.push(("legacy.upstream", "must begin with http:// or https://".to_owned()));
+        }
+    }
+
+    /// Keys whose work is not built yet: better a refusal than an operator who believes it is done.
+    fn check_not_yet(&self, found: &mut Vec<(&'static str, String)>) {
+        let mut refuse = |is_set: bool, key: &'static str, what: &str| {
+            if is_set {
+                found.push((key, format!("this version cannot {what} yet; leave it out")));
+            }
+        };
+        let server = &self.server;
+        refuse(matches!(server.listen, Listen::Unix(_)), "server.listen", "listen on a socket file");
+        refuse(server.tls_cert.is_some(), "server.tls_cert", "serve TLS");
+        refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
+        let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");
+        refuse(tls_to_redis, "redis.url", "speak TLS to Redis");
+        refuse(self.mysql.url.is_some(), "mysql.url", "use MySQL");
+        refuse(self.legacy.upstream.is_some(), "legacy.upstream", "pass requests on to WordPress");
+        refuse(self.security.mode == SecurityMode::Token, "security.mode", "check tokens");
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut warn = |applies: bool, text: &str| {
+            if applies {
+                warnings.push(text.to_owned());
+            }
+        };
+        warn(
+            self.storage() == StorageChoice::Memory,
+            "no redis.url: holds live in this process alone; a restart forgets them, and neither WordPress nor another \
+             gateway sees them",
+        );
+        warn(
+            self.slots.selection_ttl_secs < SHORT_SELECTION_SECS,
+            "slots.selection_ttl_secs is below 5: selections are renewed every 2 seconds, one late renewal loses them",
+        );
+        warn(
+            self.security.dashboard_key.as_ref().is_some_and(|key| key.expose().len() < SHORT_KEY),
+            "security.dashboard_key is shorter than 16 characters",
+        );
+        warn(
+            !self.security.token_keys.is_empty() && self.security.mode == SecurityMode::Open,
+            "security.token_keys has no effect: security.mode is open",
+        );
+        warn(
+            self.security.max_holds_per_address != super::Security::default().max_holds_per_address,
+            "security.max_holds_per_address has no effect in this version",
+        );
+        warnings
+    }
+}

@@ -1,0 +1,156 @@
+//! The log: one JSON object a line, or lines for eyes on a terminal; set up once by `cli`, written to by everybody.
+//! Callers write `tracing::info!(event = "slot_selected", date = %date, client = %ClientTag::of(id), "optional message")`.
+//! Invariant: an event is one line whatever its fields hold, and writing it never waits for whoever reads the log.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::log_line::Line;
+use crate::config::{Log, LogFormat, LogLevels};
+
+/// Lines that may wait for the writing thread; beyond it new ones are dropped and counted.
+const WAITING_LINES: usize = 16 * 1024;
+/// How much goes out with one system call when lines wait.
+const WRITE_BUFFER: usize = 64 * 1024;
+/// A line's buffer is kept between lines, but not one that a huge line has grown.
+const KEPT_BUFFER: usize = 4 * 1024;
+/// slotcast's own crates, to which the bare level applies.
+const OWN_CRATES: [&str; 2] = ["slotcast", "slot_state"];
+
+/// Keeps the log's writing thread; dropping it writes what waits, so `main` must let it go out of scope, not exit.
+#[derive(Debug)]
+pub struct LogGuard {
+    dropped: ErrorCounter,
+    _worker: WorkerGuard,
+}
+
+impl LogGuard {
+    /// Counts the lines that were dropped since nobody read the log fast enough.
+    pub fn dropped_lines(&self) -> ErrorCounter {
+        self.dropped.clone()
+    }
+}
+
+/// Starts the log of this process, and makes panics part of it.
+///
+/// Everything goes to standard output: it is all `serve` says there, so `| jq`, `>> file`, systemd and containers take it as
+/// it is; standard error is left to what goes wrong before there is a log. A thread of its own writes: a pipe nobody
+/// reads would otherwise stop the threads that serve browsers.
+pub fn init(log: &Log) -> Result<LogGuard, SetGlobalDefaultError> {
+    let terminal = std::io::stdout().is_terminal();
+    let format = format_for(log, terminal);
+    let out = BufWriter::with_capacity(WRITE_BUFFER, std::io::stdout());
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(out);
+    let dropped = writer.error_counter();
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = LineLayer { format, colours, writer }.with_filter(filter(&log.level));
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
+    log_panics();
+    Ok(LogGuard { dropped, _worker: worker })
+}
+
+fn format_for(log: &Log, terminal: bool) -> LogFormat {
+    log.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json })
+}
+
+/// Libraries only warn, unless named: at `debug` they would drown what slotcast says.
+fn filter(levels: &LogLevels) -> Targets {
+    let own = OWN_CRATES.map(|name| (name.to_owned(), levels.base));
+    let named = levels.modules.iter().cloned();
+    Targets::new().with_default(levels.base.min(LevelFilter::WARN)).with_targets(own.into_iter().chain(named))
+}
+
+/// A panic as one line of the log instead of several on standard error.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("a panic without a text");
+        let backtrace = captured.then(|| backtrace.to_string());
+        tracing::error!(event = "panic", location, backtrace, "{message}");
+    }));
+}
+
+struct LineLayer<W> {
+    format: LogFormat,
+    colours: bool,
+    writer: W,
+}
+
+impl<S, W> Layer<S> for LineLayer<W>
+where
+    S: Subscriber,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        thread_local! {
+            static LINE: RefCell<Line> = RefCell::default();
+        }
+        let write = |line: &mut Line| {
+            let text = match self.format {
+                LogFormat::Json => line.json(event),
+                LogFormat::Pretty => line.pretty(event, self.colours),
+            };
+            // A log that cannot be written has nowhere to say so.
+            let _ = self.writer.make_writer().write_all(text.as_bytes());
+            line.shrink_to(KEPT_BUFFER);
+        };
+        LINE.with(|line| match line.try_borrow_mut() {
+            Ok(mut line) => write(&mut line),
+            // A field's own formatting logged something.
+            Err(_) => write(&mut Line::default()),
+        });
+    }
+}
+
+/// Stands for a client in the log: eight hex digits, the same for one client as long as this process lives, and without
+/// its random key no way back to the id.
+#[derive(Clone, Copy)]
+pub struct ClientTag<'a>(&'a str);
+
+impl<'a> ClientTag<'a> {
+    /// Costs nothing until it is printed.
+    pub fn of(client_id: &'a str) -> Self {
+        Self(client_id)
+    }
+}
+
+impl fmt::Display for ClientTag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SipHash under a key from the system's randomness.
+        static KEY: OnceLock<RandomState> = OnceLock::new();
+        let hash = KEY.get_or_init(RandomState::new).hash_one(self.0);
+        write!(f, "{:08x}", hash >> 32)
+    }
+}
+
+impl fmt::Debug for ClientTag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+#[path = "logging_tests.rs"]
+mod tests;

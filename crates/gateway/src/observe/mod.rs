@@ -1,0 +1,4 @@
+//! What operators see of a running gateway.
+
+mod log_line;
+pub mod logging;
