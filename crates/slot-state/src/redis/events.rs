@@ -1,0 +1,241 @@
+//! How changes by others arrive: keyspace notifications by key pattern, else client tracking, else polling.
+//! An event is a hint to look, never a fact. The feed is proven by a probe key whose own event must come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Cmd, FromRedisValue, PushInfo, PushKind, Value};
+use serde::Deserialize;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout};
+
+use super::keys;
+use super::link::{classify, connection_config};
+use super::reader::{Hint, Reader};
+use crate::event::{Absence, Observation};
+use crate::picture::Picture;
+use crate::slot::Slot;
+use crate::store::StoreError;
+
+/// Key space, generic commands, strings, expiry, eviction: what our keys can undergo.
+const FLAGS: &str = "Kg$xe";
+
+/// How changes by others arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feed {
+    /// `__keyspace@N__:` notifications.
+    Notifications,
+    /// `CLIENT TRACKING … BCAST`, where notifications cannot be switched on.
+    Tracking,
+    /// Neither: everything is looked at once a second.
+    Polling,
+}
+
+impl Feed {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Feed::Notifications => "notifications",
+            Feed::Tracking => "tracking",
+            Feed::Polling => "polling",
+        }
+    }
+}
+
+/// A connection that receives pushes.
+pub(super) struct Subscription {
+    connection: MultiplexedConnection,
+    pushes: UnboundedReceiver<PushInfo>,
+    deadline: Duration,
+}
+
+impl Subscription {
+    /// Connects; nothing is subscribed yet.
+    pub(super) async fn connect(client: &Client, deadline: Duration) -> Result<Self, StoreError> {
+        let (sender, pushes) = unbounded_channel();
+        let config = connection_config(deadline).set_push_sender(sender);
+        match timeout(deadline * 4, client.get_multiplexed_async_connection_with_config(&config)).await {
+            Ok(Ok(connection)) => Ok(Subscription { connection, pushes, deadline }),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let mut connection = self.connection.clone();
+        match timeout(self.deadline, command.query_async(&mut connection)).await {
+            Ok(answer) => answer.map_err(|error| classify(&error)),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    /// Adds the missing notification flags to what is set; never takes any away. `false`: not allowed to.
+    pub(super) async fn complete_flags(&self) -> Result<bool, StoreError> {
+        const NAME: &str = "notify-keyspace-events";
+        let current: Vec<String> = match self.ask(redis::cmd("CONFIG").arg("GET").arg(NAME)).await {
+            Ok(answer) => answer,
+            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let current = current.get(1).cloned().unwrap_or_default();
+        let all = current.contains('A');
+        let missing: String =
+            FLAGS.chars().filter(|flag| !current.contains(*flag) && (*flag == 'K' || !all)).collect();
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        tracing::info!(event = "redis_notify_flags_completed", before = current, added = missing);
+        match self
+            .ask::<Value>(redis::cmd("CONFIG").arg("SET").arg(NAME).arg(format!("{current}{missing}")))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Subscribes to the other gateways' changes and to notifications about our keys.
+    pub(super) async fn notifications(&self, db: i64) -> Result<(), StoreError> {
+        let _ = self.ask::<Value>(redis::cmd("SUBSCRIBE").arg(keys::CHANGES)).await;
+        let mut patterns = redis::cmd("PSUBSCRIBE");
+        for prefix in [keys::ACTIVE, keys::LOCK, keys::PROBE] {
+            patterns.arg(keys::keyspace_channel(db, &format!("{prefix}*")));
+        }
+        self.ask::<Value>(&patterns).await.map(drop)
+    }
+
+    /// Asks to be told of every write to our keys, without names of events.
+    pub(super) async fn tracking(&self) -> Result<(), StoreError> {
+        let mut tracking = redis::cmd("CLIENT");
+        tracking.arg("TRACKING").arg("ON").arg("BCAST");
+        for prefix in [keys::ACTIVE, keys::LOCK, keys::PROBE] {
+            tracking.arg("PREFIX").arg(prefix);
+        }
+        self.ask::<Value>(&tracking).await.map(drop)
+    }
+
+    /// The next push; `None` when the connection is gone.
+    pub(super) async fn next(&mut self) -> Option<PushInfo> {
+        let push = self.pushes.recv().await?;
+        (push.kind != PushKind::Disconnection).then_some(push)
+    }
+}
+
+/// What a script published about itself.
+#[derive(Deserialize)]
+struct Published {
+    act: String,
+    gateway: String,
+    seq: String,
+    #[serde(default)]
+    slots: Vec<String>,
+    #[serde(default)]
+    clients: Vec<String>,
+    #[serde(default)]
+    look: Vec<String>,
+}
+
+/// Turns pushes into hints.
+pub(super) struct Listener {
+    pub(super) reader: Arc<Reader>,
+    pub(super) picture: Arc<Picture>,
+    pub(super) gateway: String,
+    /// Counts events of this gateway's own probe key.
+    pub(super) probes_seen: AtomicU64,
+    /// When the last of them came.
+    pub(super) probe_seen_at: Mutex<Instant>,
+}
+
+impl Listener {
+    pub(super) fn on_push(&self, push: PushInfo) {
+        let mut data = push.data.into_iter();
+        match push.kind {
+            PushKind::PMessage => {
+                let text =
+                    |value: Option<Value>| value.and_then(|value| String::from_redis_value(value).ok());
+                if let (Some(channel), Some(event)) = (text(data.nth(1)), text(data.next()))
+                    && let Some(key) = keys::key_of_channel(&channel)
+                {
+                    self.on_key(key, &event);
+                }
+            }
+            PushKind::Message => {
+                if let Some(payload) = data.nth(1).and_then(|value| Vec::<u8>::from_redis_value(value).ok()) {
+                    self.on_published(&payload);
+                }
+            }
+            PushKind::Invalidate => match data.next() {
+                Some(Value::Array(keys)) => {
+                    for key in keys {
+                        if let Ok(key) = String::from_redis_value(key) {
+                            self.on_key(&key, "");
+                        }
+                    }
+                }
+                // FLUSHDB, FLUSHALL: nothing is known any more; the next probe finds the storage record gone.
+                _ => self.picture.held_slots().into_iter().for_each(|slot| {
+                    self.reader.hint(slot, Hint::new(Absence::WithStore));
+                }),
+            },
+            _ => {}
+        }
+    }
+
+    fn on_key(&self, key: &str, event: &str) {
+        if let Some(slot) = keys::parse_slot(key) {
+            let absence = if event == "evicted" { Absence::WithStore } else { Absence::Unknown };
+            self.reader.hint(slot, Hint::new(absence));
+        } else if key.strip_prefix(keys::PROBE) == Some(&self.gateway) {
+            self.probes_seen.fetch_add(1, Ordering::Relaxed);
+            *self.probe_seen_at.lock() = Instant::now();
+        } else if !key.starts_with(keys::PROBE) {
+            self.picture.observe(Observation::ForeignSkipped);
+        }
+    }
+
+    /// What this gateway did, the picture has from the answer, or soon will.
+    fn on_published(&self, payload: &[u8]) {
+        let Ok(published) = serde_json::from_slice::<Published>(payload) else {
+            self.picture.observe(Observation::ForeignSkipped);
+            return;
+        };
+        let parse = |slots: &[String]| -> Vec<Slot> {
+            slots.iter().filter_map(|slot| keys::parse_suffix(slot)).collect()
+        };
+        let slots = parse(&published.slots);
+        let absence = match published.act.as_str() {
+            "select" | "deselect" | "lock" | "unlock" => Absence::ByHolder,
+            _ => Absence::Unknown,
+        };
+        if published.act == "renew" {
+            slots
+                .into_iter()
+                .zip(&published.clients)
+                .for_each(|(slot, client)| self.on_renewed(slot, client));
+        } else if published.gateway == self.gateway {
+            let seq = published.seq.parse().unwrap_or(u64::MAX);
+            slots.into_iter().for_each(|slot| self.reader.hint(slot, Hint::own(seq)));
+        } else {
+            slots.into_iter().for_each(|slot| self.reader.hint(slot, Hint::new(absence)));
+        }
+        parse(&published.look).into_iter().for_each(|slot| self.reader.hint(slot, Hint::new(absence)));
+    }
+
+    /// The notifications of a renewal say nothing new, if the picture has that selection and nothing beside it.
+    fn on_renewed(&self, slot: Slot, client: &str) {
+        let selection = self.picture.selection(slot);
+        if selection.is_some_and(|held| held.client.as_str() == client) && self.picture.lock(slot).is_none() {
+            self.reader.settle(slot);
+        } else {
+            self.reader.hint(slot, Hint::new(Absence::Unknown));
+        }
+    }
+
+    /// How long ago the last probe came back.
+    pub(super) fn probe_age(&self) -> Duration {
+        self.probe_seen_at.lock().elapsed()
+    }
+}

@@ -1,0 +1,352 @@
+//! The Redis store: every change one atomic script, changes by others by notification, one picture of all holds.
+//! WordPress' plugin writes the same keys at any moment; its writes are seen, read and shown like our own.
+
+mod events;
+mod keys;
+mod link;
+mod reader;
+mod replaced;
+mod scripts;
+mod supervise;
+mod value;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use redis::RedisError;
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::events::Listener;
+use self::link::Link;
+use self::reader::{Hint, Reader};
+use self::replaced::Replaced;
+use self::scripts::Scripts;
+use self::supervise::{FeedState, Supervisor};
+use self::value::{Reply, chosen_word};
+use crate::event::{Absence, Change, SlotFact, Source};
+use crate::hold::{
+    ActorId, AddressTag, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal,
+    Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
+};
+use crate::picture::Picture;
+use crate::slot::{ClientId, Slot};
+use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+
+/// How to reach Redis, and how patient to be.
+#[derive(Debug, Clone)]
+pub(crate) struct RedisConfig {
+    /// `redis://[user:password@]host:port/db`.
+    pub(crate) url: String,
+    /// The longest any command may take, waiting for a reconnect included.
+    pub(crate) command_timeout: Duration,
+    /// How long a lock lasts.
+    pub(crate) lock_ttl: Duration,
+}
+
+/// Renewals in one script call: keeps the call around a millisecond.
+const RENEW_BATCH: usize = 128;
+
+/// Keeps holds in Redis.
+pub(crate) struct RedisStore {
+    scripts: Arc<Scripts>,
+    reader: Arc<Reader>,
+    picture: Arc<Picture>,
+    lock_ttl: Duration,
+    storage: watch::Sender<Storage>,
+    salt: Mutex<Option<String>>,
+    feed: FeedState,
+}
+
+impl RedisStore {
+    /// A store that connects and stays connected by the tasks it adds to `tasks`. Errors on a URL that is none.
+    pub(crate) fn open(
+        config: &RedisConfig,
+        picture: Arc<Picture>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Arc<Self>, RedisError> {
+        let replaced = Arc::new(Replaced::default());
+        let link = Link::new(link::client(&config.url, false)?, config.command_timeout, replaced.clone());
+        let events = link::client(&config.url, true)?;
+        let scripts = Scripts::new(link.clone(), replaced, picture.clone());
+        let reader = Reader::new(scripts.clone(), picture.clone());
+        let listener = Listener {
+            reader: reader.clone(),
+            picture: picture.clone(),
+            gateway: scripts.gateway.clone(),
+            probes_seen: 0.into(),
+            probe_seen_at: Mutex::new(Instant::now()),
+        };
+        let storage = Storage { mode: StorageMode::Redis, writable: false, flowing: false };
+        let store = Arc::new(RedisStore {
+            scripts,
+            reader: reader.clone(),
+            picture,
+            lock_ttl: config.lock_ttl,
+            storage: watch::Sender::new(storage),
+            salt: Mutex::default(),
+            feed: FeedState::default(),
+        });
+        tasks.spawn(link.run());
+        tasks.spawn(reader.run());
+        let supervisor = Supervisor::new(store.clone(), events, listener, config.command_timeout);
+        supervisor.spawn(tasks);
+        Ok(store)
+    }
+
+    /// Tells the picture what a command made of one slot and of those that ended with it.
+    fn tell(&self, seq: u64, facts: SmallVec<[SlotFact; 2]>, slot: Slot, actor: Option<ActorId>) {
+        self.picture.apply(Change { room: slot.room, seq, source: Source::Command, actor, facts });
+    }
+
+    fn tag(&self, address: Option<IpAddr>) -> String {
+        address.and_then(|address| self.address_tag(address)).map(|tag| tag.to_string()).unwrap_or_default()
+    }
+
+    /// After an error nobody knows whether the request was carried out: look.
+    fn uncertain(&self, slot: Slot, error: StoreError) -> HoldError {
+        self.look(&[slot]);
+        error.into()
+    }
+
+    async fn run(
+        &self,
+        script: &redis::Script,
+        slot: Slot,
+        keys: &[String],
+        args: &[&str],
+    ) -> Result<Reply, HoldError> {
+        self.scripts.call(script, keys, args).await.map_err(|error| self.uncertain(slot, error))
+    }
+}
+
+/// The fact that a slot holds nothing any more, by its holder's act.
+fn empty(slot: Slot) -> SlotFact {
+    SlotFact { time: slot.time, selection: None, lock: None, absence: Absence::ByHolder }
+}
+
+fn refusal(word: &str) -> HoldError {
+    match word {
+        "slot_locked" => Refusal::SlotLocked.into(),
+        "not_owner" => Refusal::NotOwner.into(),
+        "lock_lost" => Refusal::LockLost.into(),
+        "too_many_holds" => Refusal::TooManyHolds.into(),
+        other => StoreError::Strange(format!("a script said {other:?}")).into(),
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().max(1).to_string()
+}
+
+#[async_trait]
+impl HoldStore for RedisStore {
+    async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
+        let SelectAsk { slot, client, .. } = &ask;
+        let keys = [keys::active(*slot), keys::lock(*slot), keys::user(client, slot.room)];
+        let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(ask.ttl));
+        let (chosen, address) = (chosen_word(ask.chosen), self.tag(ask.address));
+        let known = self.picture.slots_of(client);
+        let others: Vec<String> = known
+            .iter()
+            .filter(|other| other.room == slot.room && other.time != slot.time)
+            .map(|other| other.time.to_string())
+            .collect();
+        let mut args = vec![client.as_str(), &time, &room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
+        args.extend(others.iter().map(String::as_str));
+        let reply = self.run(&self.scripts.sources.select, *slot, &keys, &args).await?;
+        match reply.word.as_str() {
+            "own_lock" => return Ok(Selected::OwnLock),
+            "ok" => {}
+            other => return Err(refusal(other)),
+        }
+        let seq = reply.seq;
+        let named = reply.remaining()?;
+        let ended =
+            named.iter().filter_map(|suffix| keys::parse_suffix(suffix)).filter(|ended| ended != slot);
+        let mut facts: SmallVec<[SlotFact; 2]> = ended.map(empty).collect();
+        let writer = Writer::Gateway { chosen: ask.chosen, address: parse_tag(&address) };
+        let selection = Selection { client: client.clone(), deadline: Instant::now() + ask.ttl, writer };
+        // If the slot had another holder in the picture, that one's time had passed.
+        let absence = Absence::Unknown;
+        facts.push(SlotFact { time: slot.time, selection: Some(selection), lock: None, absence });
+        self.tell(seq, facts, *slot, ask.actor);
+        Ok(Selected::Selection)
+    }
+
+    async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
+        let slot = ask.slot;
+        let keys = [keys::active(slot), keys::lock(slot)];
+        let (time, room, user) =
+            (slot.time.to_string(), keys::room_suffix(slot.room), keys::user_suffix(slot.room));
+        let (client, address) = match &ask.by {
+            Releaser::Client(client) => (client.as_str(), String::new()),
+            Releaser::Address(address) => ("", self.tag(*address)),
+        };
+        let args = [client, &time, &room, keys::USER, &user, &address];
+        let reply = self.run(&self.scripts.sources.deselect, slot, &keys, &args).await?;
+        match reply.word.as_str() {
+            "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
+            "look" => self.look(&[slot]),
+            "nothing" => {}
+            other => return Err(refusal(other)),
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
+        let LockAsk { slot, client, actor } = ask;
+        let keys =
+            [keys::active(slot), keys::lock(slot), keys::user(&client, slot.room), keys::locks(&client)];
+        let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(self.lock_ttl));
+        let most = MAX_LOCKS_PER_CLIENT.to_string();
+        let args = [client.as_str(), &time, &room, keys::LOCK, &ttl, &most];
+        let mut reply = self.run(&self.scripts.sources.lock, slot, &keys, &args).await?;
+        let fresh = match reply.word.as_str() {
+            "ok" => true,
+            "own_lock" => false,
+            other => return Err(refusal(other)),
+        };
+        let left: i64 = reply.next()?;
+        let fence: u64 = reply.next()?;
+        let ttl = u64::try_from(left).map_or(self.lock_ttl, Duration::from_millis);
+        if fresh {
+            let lock = Some(Lock { client, deadline: Instant::now() + ttl, fence });
+            let fact = SlotFact { time: slot.time, selection: None, lock, absence: Absence::Unknown };
+            self.tell(reply.seq, SmallVec::from_iter([fact]), slot, actor);
+        }
+        Ok(Locked { ttl, fence })
+    }
+
+    async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
+        let slot = ask.slot;
+        let keys = [keys::active(slot), keys::lock(slot), keys::locks(&ask.client)];
+        let args = [ask.client.as_str(), &keys::suffix(slot)];
+        let reply = self.run(&self.scripts.sources.unlock, slot, &keys, &args).await?;
+        match reply.word.as_str() {
+            "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
+            "look" => self.look(&[slot]),
+            other => return Err(refusal(other)),
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
+        let mut renewed = Vec::with_capacity(renewals.len());
+        for batch in renewals.chunks(RENEW_BATCH) {
+            renewed.extend(self.renew_batch(batch, ttl).await?);
+        }
+        Ok(renewed)
+    }
+
+    async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
+        for batch in holders.chunks(RENEW_BATCH) {
+            let keys: Vec<String> = batch
+                .iter()
+                .flat_map(|(slot, client)| [keys::active(*slot), keys::user(client, slot.room)])
+                .collect();
+            let suffixes: Vec<String> = batch.iter().map(|(slot, _)| keys::suffix(*slot)).collect();
+            let ttl = millis(ttl);
+            let mut args = vec![ttl.as_str()];
+            batch
+                .iter()
+                .zip(&suffixes)
+                .for_each(|((_, client), suffix)| args.extend([client.as_str(), suffix]));
+            self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await?;
+        }
+        Ok(())
+    }
+
+    fn look(&self, slots: &[Slot]) {
+        slots.iter().for_each(|slot| self.reader.hint(*slot, Hint::new(Absence::Unknown)));
+    }
+
+    fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
+        let salt = self.salt.lock().clone()?;
+        let digest =
+            Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
+        digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
+    }
+
+    fn storage(&self) -> watch::Receiver<Storage> {
+        self.storage.subscribe()
+    }
+
+    fn health(&self) -> serde_json::Value {
+        let storage = *self.storage.borrow();
+        serde_json::json!({ "redis": {
+            "status": if storage.writable { "ok" } else { "away" },
+            "events": if storage.flowing { "flowing" } else { "not_flowing" },
+            "feed": self.feed.current().as_str(),
+            "storage_epoch": self.scripts.epoch(),
+            "error": self.feed.last_error(),
+        }})
+    }
+}
+
+impl RedisStore {
+    async fn renew_batch(&self, batch: &[Renewal], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
+        let keys: Vec<String> = batch
+            .iter()
+            .flat_map(|ask| {
+                [keys::active(ask.slot), keys::lock(ask.slot), keys::user(&ask.client, ask.slot.room)]
+            })
+            .collect();
+        let texts: Vec<(String, String, String)> = batch
+            .iter()
+            .map(|ask| (ask.slot.time.to_string(), keys::room_suffix(ask.slot.room), self.tag(ask.address)))
+            .collect();
+        let ttl_ms = millis(ttl);
+        let mut args = vec![ttl_ms.as_str(), keys::ACTIVE];
+        for (ask, (time, room, address)) in batch.iter().zip(&texts) {
+            args.extend([ask.client.as_str(), time, room, if ask.put_back { "1" } else { "" }, address]);
+        }
+        let slots: Vec<Slot> = batch.iter().map(|ask| ask.slot).collect();
+        let answered = async {
+            let mut reply = self.scripts.call(&self.scripts.sources.renew, &keys, &args).await?;
+            Ok((reply.seq, reply.next::<Vec<String>>()?))
+        };
+        let (seq, words) = answered.await.inspect_err(|_: &StoreError| self.look(&slots))?;
+        let deadline = Instant::now() + ttl;
+        let mut renewed = Vec::with_capacity(batch.len());
+        for ((ask, word), (_, _, address)) in batch.iter().zip(words).zip(&texts) {
+            let outcome = match word.as_str() {
+                "kept" => Renewed::Kept,
+                "left" => Renewed::Kept,
+                "put_back" => Renewed::PutBack,
+                "superseded" => Renewed::Superseded,
+                _ => Renewed::Lost,
+            };
+            if outcome == Renewed::PutBack {
+                let known = self.picture.selection(ask.slot).map(|selection| selection.writer);
+                let fresh =
+                    Writer::Gateway { chosen: crate::hold::Chosen::Explicitly, address: parse_tag(address) };
+                let selection =
+                    Selection { client: ask.client.clone(), deadline, writer: known.unwrap_or(fresh) };
+                let facts = SmallVec::from_iter([SlotFact {
+                    time: ask.slot.time,
+                    selection: Some(selection),
+                    lock: None,
+                    absence: Absence::Unknown,
+                }]);
+                self.tell(seq, facts, ask.slot, None);
+            } else if word != "kept" {
+                self.look(&[ask.slot]);
+            } else {
+                self.picture.prolong(ask.slot, &ask.client, deadline);
+            }
+            renewed.push(outcome);
+        }
+        Ok(renewed)
+    }
+}
+
+fn parse_tag(text: &str) -> Option<AddressTag> {
+    u64::from_str_radix(text, 16).ok().map(AddressTag)
+}

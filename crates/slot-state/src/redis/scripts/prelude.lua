@@ -1,0 +1,59 @@
+-- Stands before every script: one clock, one storage record, one way to read a hold.
+-- KEYS[1] appointease_storage. ARGV[1] the epoch this gateway believes in, ARGV[2] the gateway's name.
+-- Every script answers { word, seq, born, ... }; 'epoch' as the word refuses: a newer epoch is in force.
+local storage, epoch, gateway = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local function int(number) return string.format('%.0f', number) end
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now_ms = math.floor(now_us / 1000)
+
+local state = redis.pcall('HMGET', storage, 'epoch', 'born', 'seq', 'fence')
+if state.err then
+  redis.call('DEL', storage)
+  state = { false, false, false, false }
+end
+-- The record is made anew where it is missing; 'born' tells every gateway that the database was emptied.
+local born = state[2]
+if not born then
+  born = int(now_us)
+  redis.call('HSET', storage, 'mode', 'redis', 'epoch', ARGV[1], 'born', born)
+elseif (tonumber(state[1]) or 0) < epoch then
+  redis.call('HSET', storage, 'epoch', ARGV[1])
+elseif tonumber(state[1]) > epoch then
+  return { 'epoch', state[1], born }
+end
+
+-- The sequence number of this script, if it changes something: rises even when the counter was lost.
+local seq = math.max((tonumber(state[3]) or 0) + 1, now_us)
+local seen = state[3] or '0'
+-- Says what changed, after the writes: whoever reads this message has seen their notifications. 'slots' are those
+-- whose whole state this script knows; 'look' those where a foreign hold of the other kind stands beside; 'clients'
+-- whose selections were renewed, slot by slot.
+local function commit(act, slots, look, clients)
+  redis.call('HSET', storage, 'seq', int(seq))
+  local change = { act = act, gateway = gateway, seq = int(seq), clients = clients }
+  if #slots > 0 then change.slots = slots end
+  if look and #look > 0 then change.look = look end
+  redis.call('PUBLISH', 'appointease:changes', cjson.encode(change))
+end
+
+-- The hold under a key; nil if there is none, or what is there is not a hold.
+local function hold(key)
+  local raw = redis.pcall('GET', key)
+  if type(raw) ~= 'string' then return nil end
+  local ok, value = pcall(cjson.decode, raw)
+  if ok and type(value) == 'table' and type(value.client_id) == 'string' then return value end
+  return nil
+end
+
+local function refuse(word) return { word, seen, born } end
+
+-- Writes a selection. 'taken' is kept over renewals; 'epoch' says when it was last written.
+local function write_selection(key, user_key, client, slot_time, ttl, chosen, address, taken)
+  redis.call('SET', key, cjson.encode({
+    client_id = client, timestamp = tonumber(time[1]), time = slot_time,
+    gateway = gateway, chosen = chosen, address = address, taken = taken or now_ms, epoch = epoch,
+  }), 'PX', ttl)
+  redis.call('SET', user_key, slot_time, 'PX', ttl)
+end

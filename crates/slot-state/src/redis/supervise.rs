@@ -1,0 +1,333 @@
+//! Keeps the picture true: probes whether Redis takes writes and events come back, keeps an event feed open, and
+//! reads everything anew after any doubt. Nobody patches: trouble of every kind ends in the same resync.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::{Client, Value};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::events::{Feed, Listener, Subscription};
+use super::link::Backoff;
+use super::{RedisStore, keys};
+use crate::event::{Absence, Observation};
+use crate::slot::Slot;
+use crate::store::{Storage, StoreError};
+
+/// How often the probe key is written, and all is looked at where there is no feed.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A probe that has not come back for this long: no events flow.
+const PROBE_LOST: Duration = Duration::from_millis(2500);
+/// How long a new feed has to deliver its first probe.
+const PROOF: Duration = Duration::from_secs(1);
+/// How often the picture is compared with the store although events flow.
+const COMPARE_EVERY: Duration = Duration::from_secs(30);
+/// How often the notification flags are checked, and a better feed is tried for.
+const FLAGS_EVERY: Duration = Duration::from_secs(10);
+/// Keys Redis walks in one step of a scan.
+const SCAN_COUNT: usize = 1000;
+
+/// How changes by others arrive at the moment, for `/health`.
+pub(super) struct FeedState(Mutex<(Feed, Option<String>)>);
+
+impl Default for FeedState {
+    fn default() -> Self {
+        FeedState(Mutex::new((Feed::Polling, None)))
+    }
+}
+
+impl FeedState {
+    pub(super) fn current(&self) -> Feed {
+        self.0.lock().0
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.0.lock().1.clone()
+    }
+
+    fn set(&self, feed: Feed) {
+        self.0.lock().0 = feed;
+    }
+
+    fn set_error(&self, error: Option<String>) {
+        self.0.lock().1 = error;
+    }
+}
+
+/// Why everything is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Because {
+    /// It may have gaps: subscribers get a snapshot.
+    Doubt,
+    /// To find what slipped through.
+    Comparison,
+}
+
+pub(super) struct Supervisor {
+    store: Arc<RedisStore>,
+    events: Client,
+    listener: Listener,
+    deadline: Duration,
+    doubt: Notify,
+    probe_now: Notify,
+    compared_at: Mutex<Instant>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        store: Arc<RedisStore>,
+        events: Client,
+        listener: Listener,
+        deadline: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Supervisor {
+            store,
+            events,
+            listener,
+            deadline,
+            doubt: Notify::new(),
+            probe_now: Notify::new(),
+            compared_at: Mutex::new(Instant::now()),
+        })
+    }
+
+    pub(super) fn spawn(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.clone().keep_probing());
+        tasks.spawn(self.clone().keep_listening());
+        tasks.spawn(self.keep_reading());
+    }
+
+    async fn keep_probing(self: Arc<Self>) {
+        let mut ticks = ticker(PROBE_EVERY);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.probe_now.notified() => {}
+            }
+            let written = self.probe().await;
+            let flowing = match self.store.feed.current() {
+                Feed::Polling => self.compared_at.lock().elapsed() < PROBE_EVERY * 3,
+                Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
+            };
+            self.store.feed.set_error(written.as_ref().err().map(ToString::to_string));
+            self.update(written.err(), flowing);
+        }
+    }
+
+    /// Writes the probe key; its notification is the other half of the proof.
+    async fn probe(&self) -> Result<(), StoreError> {
+        let scripts = &self.store.scripts;
+        let salt =
+            self.store.salt.lock().clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        let mut reply =
+            scripts.call(&scripts.sources.probe, &[keys::probe(&scripts.gateway)], &[&salt]).await?;
+        *self.store.salt.lock() = Some(reply.next()?);
+        Ok(())
+    }
+
+    fn update(&self, error: Option<StoreError>, flowing: bool) {
+        let before = *self.store.storage.borrow();
+        let now = Storage { writable: error.is_none(), flowing: flowing && error.is_none(), ..before };
+        if before == now {
+            return;
+        }
+        self.store.storage.send_replace(now);
+        if before.writable != now.writable {
+            match &error {
+                None => tracing::info!(event = "store_up", storage = "redis"),
+                Some(error) => tracing::warn!(event = "store_down", storage = "redis", error = %error),
+            }
+            self.store.picture.storage_changed(now);
+            if now.writable {
+                self.doubt.notify_one();
+            }
+        }
+    }
+
+    async fn keep_listening(self: Arc<Self>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let started = Instant::now();
+            let ended = self.listen().await;
+            let had = self.store.feed.current();
+            self.store.feed.set(Feed::Polling);
+            match ended {
+                Ok(()) => {}
+                Err(error) if had != Feed::Polling => {
+                    tracing::warn!(event = "events_lost", storage = "redis", error = %error);
+                }
+                Err(error) => {
+                    tracing::debug!(event = "events_unreachable", storage = "redis", error = %error)
+                }
+            }
+            if started.elapsed() > PROBE_LOST * 2 {
+                backoff = Backoff::default();
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// Opens the best feed there is and follows it until it ends, or a better one may be had.
+    async fn listen(&self) -> Result<(), StoreError> {
+        let mut subscription = Subscription::connect(&self.events, self.deadline).await?;
+        let feed = self.choose_feed(&mut subscription).await?;
+        self.store.feed.set(feed);
+        tracing::info!(event = "events_flow", storage = "redis", feed = feed.as_str());
+        self.doubt.notify_one();
+        let started = Instant::now();
+        let mut checks = ticker(PROBE_EVERY);
+        let mut flags_checked = Instant::now();
+        loop {
+            tokio::select! {
+                push = subscription.next() => match push {
+                    Some(push) => self.listener.on_push(push),
+                    None => return Err(StoreError::Away("the event connection was closed".into())),
+                },
+                _ = checks.tick() => {
+                    if feed == Feed::Polling && started.elapsed() > FLAGS_EVERY {
+                        return Ok(());
+                    }
+                    if feed != Feed::Polling && self.listener.probe_age() > PROBE_LOST {
+                        return Err(StoreError::Away("the probe's event did not come back".into()));
+                    }
+                    if flags_checked.elapsed() >= FLAGS_EVERY {
+                        flags_checked = Instant::now();
+                        if feed == Feed::Notifications {
+                            subscription.complete_flags().await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn choose_feed(&self, subscription: &mut Subscription) -> Result<Feed, StoreError> {
+        let allowed = subscription.complete_flags().await?;
+        let db = self.events.get_connection_info().redis_settings().db();
+        let subscribed = subscription.notifications(db).await;
+        if subscribed.is_ok() && self.proven(subscription).await {
+            return Ok(Feed::Notifications);
+        }
+        if !allowed {
+            tracing::warn!(
+                event = "redis_notify_flags_refused",
+                storage = "redis",
+                "CONFIG is not allowed; set notify-keyspace-events to Kg$xe on the server"
+            );
+        }
+        match subscription.tracking().await {
+            Ok(()) if self.proven(subscription).await => Ok(Feed::Tracking),
+            Err(error @ (StoreError::Timeout | StoreError::Away(_))) => Err(error),
+            _ => Ok(Feed::Polling),
+        }
+    }
+
+    /// Whether a probe written now comes back over this subscription.
+    async fn proven(&self, subscription: &mut Subscription) -> bool {
+        let seen = self.listener.probes_seen.load(Ordering::Relaxed);
+        self.probe_now.notify_one();
+        let comes_back = async {
+            while let Some(push) = subscription.next().await {
+                self.listener.on_push(push);
+                if self.listener.probes_seen.load(Ordering::Relaxed) != seen {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout(PROOF, comes_back).await.unwrap_or(false)
+    }
+
+    async fn keep_reading(self: Arc<Self>) {
+        let mut compare = ticker(PROBE_EVERY);
+        let mut backoff = Backoff::default();
+        loop {
+            let because = tokio::select! {
+                biased;
+                () = self.doubt.notified() => Because::Doubt,
+                () = self.store.scripts.replaced.happened() => Because::Doubt,
+                _ = compare.tick() => Because::Comparison,
+            };
+            let pause = match self.store.feed.current() {
+                Feed::Polling => PROBE_EVERY / 2,
+                Feed::Notifications | Feed::Tracking => COMPARE_EVERY,
+            };
+            if because == Because::Comparison && self.compared_at.lock().elapsed() < pause {
+                continue;
+            }
+            match self.read_all(because).await {
+                Ok(()) => backoff = Backoff::default(),
+                Err(error) => {
+                    tracing::debug!(event = "read_failed", storage = "redis", error = %error);
+                    if because == Because::Doubt {
+                        self.doubt.notify_one();
+                    }
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn read_all(&self, because: Because) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let store = &self.store;
+        let replacements = store.scripts.replaced.count();
+        if store.scripts.replaced.pending() {
+            store.picture.forget_sequence();
+        }
+        let mut slots: HashSet<Slot> = store.picture.held_slots().into_iter().collect();
+        self.scan(&mut slots).await?;
+        let slots: Vec<Slot> = slots.into_iter().collect();
+        let changed = store.reader.look_all(&slots, Absence::Unknown).await?;
+        store.scripts.replaced.dealt_with(replacements);
+        *self.compared_at.lock() = Instant::now();
+        let elapsed_ms = started.elapsed().as_millis() as u64;
+        if because == Because::Doubt {
+            tracing::info!(event = "read_anew", storage = "redis", slots = slots.len(), changed, elapsed_ms);
+            store.picture.observe(Observation::Resync);
+            if let Some(watcher) = store.picture.watcher() {
+                watcher.read_anew();
+            }
+        } else if changed > 0 && store.feed.current() != Feed::Polling {
+            tracing::warn!(event = "repaired", storage = "redis", slots = changed, elapsed_ms);
+            store.picture.observe(Observation::Repaired(changed));
+        }
+        Ok(())
+    }
+
+    /// Every page until cursor 0: an empty page says nothing about the next.
+    async fn scan(&self, slots: &mut HashSet<Slot>) -> Result<(), StoreError> {
+        let mut cursor: u64 = 0;
+        loop {
+            let mut page = redis::cmd("SCAN");
+            page.arg(cursor).arg("MATCH").arg("appointease_*").arg("COUNT").arg(SCAN_COUNT);
+            let answer = async |mut connection| page.query_async(&mut connection).await;
+            let (next, found): (u64, Vec<Value>) = self.store.scripts.link.within_deadline(answer).await?;
+            for key in found {
+                let Ok(key) = redis::from_redis_value::<String>(key) else { continue };
+                match keys::parse_slot(&key) {
+                    Some(slot) => _ = slots.insert(slot),
+                    None if key.starts_with(keys::ACTIVE) || key.starts_with(keys::LOCK) => {
+                        self.store.picture.observe(Observation::ForeignSkipped);
+                    }
+                    None => {}
+                }
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
