@@ -1,1 +1,32 @@
-//! Builders for end-to-end tests.
+//! Builders for end-to-end tests: real servers, real browsers' frames, real network faults.
+//! A test starts what it needs on ports the system picks, and everything ends with the test.
+
+mod binary;
+mod eventually;
+mod fault_proxy;
+mod gateway;
+mod legacy_page;
+mod live_view;
+mod logs;
+mod page;
+mod php;
+mod raw_socket;
+mod redis_server;
+mod redis_truth;
+mod reserved_port;
+mod room;
+
+pub use binary::{run_slotcast, slotcast_binary};
+pub use eventually::{PATIENCE, eventually, holds_for};
+pub use fault_proxy::{FaultProxy, Towards};
+pub use gateway::{Gateway, GatewayBuilder, Stopped};
+pub use legacy_page::{Answer, LegacyPage};
+pub use live_view::{LiveView, View};
+pub use logs::Logs;
+pub use page::{Page, PageBuilder, Reply};
+pub use php::Php;
+pub use raw_socket::{RawAnswer, RawFrame, RawSocket, raw_http};
+pub use redis_server::RedisServer;
+pub use redis_truth::{holder_of, holds_in, view_in};
+pub use reserved_port::ReservedPort;
+pub use room::{Room, in_days, tomorrow};

@@ -1,0 +1,51 @@
+//! Where the `slotcast` program is: `SLOTCAST_BIN`, or built once beside the running test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// The program to test, built first where `SLOTCAST_BIN` does not name one.
+pub async fn slotcast_binary() -> &'static Path {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARY.get_or_init(find_or_build).await
+}
+
+/// Runs `slotcast` with these arguments and nothing but this environment, to its end.
+pub async fn run_slotcast(args: &[&str], env: &[(&str, &str)]) -> Output {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    slotcast_command(&env).await.args(args).output().await.expect("slotcast runs")
+}
+
+/// A command with a clean environment: a `SLOTCAST_` variable of the test run itself would be an unknown key.
+pub(crate) async fn slotcast_command(env: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(slotcast_binary().await);
+    command.env_clear().envs(env).kill_on_drop(true);
+    for kept in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+async fn find_or_build() -> PathBuf {
+    if let Some(path) = std::env::var_os("SLOTCAST_BIN") {
+        return path.into();
+    }
+    // …/target/<profile>/deps/<this test>
+    let test = std::env::current_exe().expect("the test's own path");
+    let profile_folder = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    let target = profile_folder.parent().expect("a profile lies in the target folder");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "slotcast-gateway", "--bin", "slotcast"]);
+    build.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile_folder.ends_with("release") {
+        build.arg("--release");
+    }
+    let status = build.status().await.expect("cargo runs");
+    assert!(status.success(), "slotcast does not build");
+    profile_folder.join("slotcast")
+}

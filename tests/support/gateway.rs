@@ -1,0 +1,202 @@
+//! A running `slotcast`: the real program, configured by its environment, on a port the system picks.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::process::Child;
+use tokio::time::{Instant, timeout};
+
+use crate::binary::slotcast_command;
+use crate::eventually::eventually;
+use crate::logs::{Logs, field};
+use crate::{PATIENCE, RedisServer};
+
+/// How long a gateway may take to listen: debug builds on a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a gateway may take to stop: `drain_secs` and some.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const LIMITS: [&str; 7] = [
+    "max_connections",
+    "max_connections_per_address",
+    "max_rooms_per_connection",
+    "frames_per_second",
+    "writes_per_second",
+    "writes_per_second_per_address",
+    "max_holds_per_address",
+];
+
+/// What to start a gateway with.
+#[derive(Clone, Debug)]
+pub struct GatewayBuilder {
+    env: BTreeMap<String, String>,
+}
+
+impl GatewayBuilder {
+    /// Sets a configuration key, as in `with("slots.lock_ttl_secs", 2)`.
+    pub fn with(mut self, key: &str, value: impl Display) -> Self {
+        let name = format!("SLOTCAST_{}", key.replace('.', "_").to_uppercase());
+        self.env.insert(name, value.to_string());
+        self
+    }
+
+    /// Uses the Redis at this address.
+    pub fn redis_at(self, url: &str) -> Self {
+        self.with("redis.url", url)
+    }
+
+    /// Turns every limit of the `security` section off.
+    pub fn without_limits(self) -> Self {
+        LIMITS.iter().fold(self, |builder, limit| builder.with(&format!("security.{limit}"), 0))
+    }
+
+    /// Starts the program and waits until it says that it listens.
+    pub async fn start(self) -> Gateway {
+        let mut command = slotcast_command(&self.env).await;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("slotcast starts");
+        let logs = Logs::default();
+        logs.collect_from(child.stdout.take().expect("stdout is piped"));
+        logs.collect_from(child.stderr.take().expect("stderr is piped"));
+        let addr = eventually("slotcast listens", START_DEADLINE, async || {
+            if let Some(status) = child.try_wait().expect("slotcast is our child") {
+                panic!("slotcast ended with {status} before it listened:\n{}", logs.tail());
+            }
+            let entry = logs.events("listening").into_iter().next()?;
+            Some(field(&entry, "listen")?.parse::<SocketAddr>().expect("`listen` holds the bound address"))
+        })
+        .await;
+        Gateway { child, addr, logs }
+    }
+}
+
+/// A gateway process; ended with the value.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    addr: SocketAddr,
+    logs: Logs,
+}
+
+/// How a gateway ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// From the signal to the end.
+    pub took: Duration,
+}
+
+impl Gateway {
+    /// A gateway on a port the system picks, with JSON logs and the embedded memory store until told otherwise.
+    pub fn builder() -> GatewayBuilder {
+        GatewayBuilder { env: BTreeMap::new() }
+            .with("server.listen", "127.0.0.1:0")
+            .with("log.format", "json")
+    }
+
+    /// Starts a gateway with the embedded memory store.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Starts a gateway on this Redis and waits until it is ready.
+    pub async fn on(redis: &RedisServer) -> Self {
+        let gateway = Self::builder().redis_at(&redis.url()).start().await;
+        gateway.eventually_ready().await;
+        gateway
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `ws://…/ws`.
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}/ws", self.addr)
+    }
+
+    /// `http://…` without a slash at the end.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the gateway still runs")
+    }
+
+    /// What it printed.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// The log entries with this event code so far.
+    pub fn log_events(&self, code: &str) -> Vec<Value> {
+        self.logs.events(code)
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn eventually_ready(&self) {
+        self.eventually_readyz(200).await;
+    }
+
+    /// Waits until `/readyz` answers with this status.
+    pub async fn eventually_readyz(&self, status: u16) {
+        let page = crate::LegacyPage::of(self);
+        eventually(&format!("/readyz says {status}"), PATIENCE, async || {
+            (page.get("/readyz").await.status == status).then_some(())
+        })
+        .await;
+    }
+
+    /// Sends SIGTERM without waiting.
+    pub fn ask_to_stop(&self) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("our child can be signalled");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> Stopped {
+        self.ask_to_stop();
+        self.stopped().await
+    }
+
+    /// Waits for the end.
+    pub async fn stopped(&mut self) -> Stopped {
+        let asked = Instant::now();
+        let status: ExitStatus = timeout(STOP_DEADLINE, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("slotcast did not stop within {STOP_DEADLINE:?}"))
+            .expect("slotcast is our child");
+        Stopped { code: status.code(), took: asked.elapsed() }
+    }
+
+    /// Ends it without any warning, as a crash would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("our child can be killed");
+    }
+
+    /// Panics where the process has ended.
+    pub fn assert_alive(&mut self) {
+        let ended = self.child.try_wait().expect("slotcast is our child");
+        assert!(ended.is_none(), "slotcast ended with {ended:?}:\n{}", self.logs.tail());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- last log lines of the gateway on {} ---\n{}", self.addr, self.logs.tail());
+        }
+    }
+}
