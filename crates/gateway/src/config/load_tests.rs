@@ -134,6 +134,16 @@ fn a_file_that_is_not_toml_is_refused_without_quoting_it() {
 }
 
 #[test]
+fn settings_without_effect_are_warned_of() {
+    let loaded =
+        load_text("[mysql]\ntable_prefix = \"wp7_\"\n[security]\ntoken_keys = [\"k1:hush\"]", &[]).unwrap();
+    let warnings = loaded.warnings().join("\n");
+    for key in ["mysql.table_prefix has no effect", "security.token_keys has no effect"] {
+        assert!(warnings.contains(key), "{warnings}");
+    }
+}
+
+#[test]
 fn kubernetes_own_variables_are_let_be() {
     let service = [("SLOTCAST_PORT", "tcp://10.0.0.1:80"), ("SLOTCAST_SERVICE_HOST", "10.0.0.1")];
     assert_eq!(complaint("", &service).lines().count(), 2);
@@ -158,6 +168,7 @@ fn the_sample_file_names_every_key_and_holds_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/slotcast.toml");
     let loaded = load(&Sources { file: Some(path.clone()), ..Sources::default() }).unwrap();
     assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.warnings().len(), 1, "of the memory store alone");
     let text = std::fs::read_to_string(path).unwrap();
     for (key, default) in keys_of(&Config::default()) {
         let (section, name) = key.split_once('.').unwrap();

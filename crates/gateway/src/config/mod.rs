@@ -3,12 +3,14 @@
 //! version cannot do yet is refused instead of ignored.
 
 mod load;
+mod problem;
 mod secret;
 mod sections;
 mod validate;
 mod values;
 
-pub use load::{ConfigError, Entry, Loaded, Problem, Sources, load};
+pub use load::{Entry, Loaded, Sources, load};
+pub use problem::{ConfigError, Problem};
 pub use secret::{Secret, SecretUrl, TokenKey};
 pub use sections::{Config, Legacy, Log, Mysql, Redis, Security, Server, Slots};
 pub use values::{Listen, LogFormat, LogLevels, SecurityMode, StorageChoice};

@@ -1,8 +1,9 @@
 //! The rules a configuration must keep beyond each value's own form, and what this version cannot do yet.
 //! Called by `load`. Invariant: all problems come back at once, each with advice; nothing set is silently ignored.
 
-use super::load::{Problem, keys_of};
-use super::{Config, Listen, SecurityMode, StorageChoice};
+use super::load::keys_of;
+use super::problem::Problem;
+use super::{Config, Listen, SecretUrl, SecurityMode, StorageChoice};
 
 /// Above this a rate is no limit any more; four seconds' worth must fit 32 bits.
 const MAX_RATE: u32 = 1_000_000;
@@ -84,9 +85,14 @@ impl Config {
         if self.mysql.appointments_table.is_empty() || !is_name(&self.mysql.appointments_table) {
             found.push(("mysql.appointments_table", format!("{advice}; or write auto")));
         }
-        let schemes = ["redis", "redis+unix", "unix", "rediss"];
-        if self.redis.url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
-            found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
+        if let Some(url) = &self.redis.url {
+            if !["redis", "redis+unix", "unix", "rediss"].contains(&url.scheme().as_str()) {
+                found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
+            } else if !is_place(url) {
+                let advice =
+                    "write it as redis://user:password@host:port/0, odd characters of the password as %40";
+                found.push(("redis.url", advice.to_owned()));
+            }
         }
         let schemes = ["http", "https"];
         if self.legacy.upstream.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
@@ -141,5 +147,50 @@ impl Config {
             "security.max_holds_per_address has no effect in this version",
         );
         warnings
+    }
+}
+
+/// Whether a Redis URL has a host, a port that is one, and a database number. What a wrong one would do shows only
+/// when the store is opened, and then it looks like a store that is away.
+fn is_place(url: &SecretUrl) -> bool {
+    let Some((_, rest)) = url.expose().split_once("://") else { return false };
+    if url.scheme().ends_with("unix") {
+        return rest.contains('/');
+    }
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !place.ends_with(']') => (host, port),
+        _ => (place, "6379"),
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let host_fits = !host.is_empty() && (bracketed || !host.contains([':', '[', ']', ' ']));
+    let database = path.trim_end_matches('/');
+    host_fits && port.parse::<u16>().is_ok() && (database.is_empty() || database.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_url_without_a_place_is_told_from_one_that_has_it() {
+        for (url, fits) in [
+            ("redis://127.0.0.1", true),
+            ("redis://site:p%40ss@redis.internal:6380/3", true),
+            ("redis://:pw@[::1]:6379/", true),
+            ("redis://[::1]", true),
+            ("unix:///run/redis.sock?db=2", true),
+            ("redis://", false),
+            ("redis://:6379", false),
+            ("redis://host:port", false),
+            ("redis://host:99999", false),
+            ("redis://host/zero", false),
+            ("redis://:p/w@host", false),
+        ] {
+            let parsed = SecretUrl::try_from(url.to_owned());
+            assert_eq!(parsed.is_ok_and(|parsed| is_place(&parsed)), fits, "{url}");
+        }
     }
 }

@@ -31,15 +31,14 @@ const OWN_CRATES: [&str; 2] = ["slotcast", "slot_state"];
 /// Keeps the log's writing thread; dropping it writes what waits, so `main` must let it go out of scope, not exit.
 #[derive(Debug)]
 pub struct LogGuard {
-    dropped: ErrorCounter,
     _worker: WorkerGuard,
 }
 
-impl LogGuard {
-    /// Counts the lines that were dropped since nobody read the log fast enough.
-    pub fn dropped_lines(&self) -> ErrorCounter {
-        self.dropped.clone()
-    }
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many lines of this process were dropped since nobody read the log fast enough.
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
 /// Starts the log of this process, and makes panics part of it.
@@ -56,12 +55,12 @@ pub fn init(log: &Log) -> Result<LogGuard, SetGlobalDefaultError> {
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
         .finish(out);
-    let dropped = writer.error_counter();
+    DROPPED.get_or_init(|| writer.error_counter());
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = LineLayer { format, colours, writer }.with_filter(filter(&log.level));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
     log_panics();
-    Ok(LogGuard { dropped, _worker: worker })
+    Ok(LogGuard { _worker: worker })
 }
 
 fn format_for(log: &Log, terminal: bool) -> LogFormat {

@@ -4,3 +4,4 @@
 pub mod address;
 pub mod limits;
 pub mod origin;
+mod rates;

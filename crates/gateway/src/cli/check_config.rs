@@ -1,0 +1,73 @@
+//! `slotcast check-config`: the configuration in use as TOML, each value with its source, secrets masked.
+//! Called by `run`.
+
+use std::io::{self, Write};
+
+use crate::config::Loaded;
+
+/// Prints every key, the storage mode that results, and what is probably not meant.
+pub(super) fn print(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    match print_all(loaded, out) {
+        // Whoever read our output has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+fn print_all(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    let mut section = "";
+    let entries = loaded.entries();
+    for entry in &entries {
+        let Some((of, key)) = entry.key.split_once('.') else { continue };
+        if of != section {
+            writeln!(out, "{}[{of}]", if section.is_empty() { "" } else { "\n" })?;
+            section = of;
+        }
+        let line = match &entry.value {
+            Some(value) => format!("{key} = {value}"),
+            None => format!("# {key} is not set"),
+        };
+        match &entry.origin {
+            Some(origin) => writeln!(out, "{line:<40} # from {origin}")?,
+            None => writeln!(out, "{line}")?,
+        }
+    }
+    writeln!(out, "\n# storage mode: {}", loaded.config.storage())?;
+    for warning in loaded.warnings() {
+        writeln!(out, "# warning: {warning}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn printed(environment: &[(&str, &str)]) -> String {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let loaded = load(&Sources { environment, ..Sources::default() }).unwrap();
+        let mut out = Vec::new();
+        print(&loaded, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn it_shows_values_sources_and_mode_but_no_secret() {
+        let text = printed(&[
+            ("SLOTCAST_REDIS_URL", "redis://:hush@127.0.0.1"),
+            ("SLOTCAST_SECURITY_DASHBOARD_KEY", "hush-hush-hush-hush"),
+        ]);
+        assert!(text.contains("url = \"redis://:***@127.0.0.1\""), "{text}");
+        assert!(text.contains("# from SLOTCAST_REDIS_URL"), "{text}");
+        assert!(text.contains("selection_ttl_secs = 10\n"), "{text}");
+        assert!(text.ends_with("# storage mode: redis\n"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn it_warns_that_memory_is_forgotten() {
+        let text = printed(&[]);
+        assert!(text.contains("# storage mode: memory\n# warning: no redis.url"), "{text}");
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line: what an operator types, and the exit code that answers.
+//! Called by `main` alone. Invariant: 0 is a clean end, 2 bad arguments or configuration, 1 anything else.
+
+mod check_config;
+mod watch;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tokio::runtime;
+
+use crate::config::{Loaded, Sources, load};
+use crate::observe::logging;
+
+const BAD_USE: u8 = 2;
+/// Name look-ups that hang on their own threads do not keep a stopped gateway alive longer than this.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// Pushes the state of booking slots to browsers, and answers AppointEase's polls.
+#[derive(Debug, Parser)]
+#[command(name = "slotcast", version)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// TOML file to read; without it the built-in values hold. SLOTCAST_<SECTION>_<KEY> variables override it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on, above what file and environment say.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (what slotcast does without a command).
+    Serve,
+    /// Show the configuration that would be used and what is wrong with it.
+    CheckConfig,
+    /// Subscribe to a room of a running gateway and print its frames, one a line.
+    Watch(watch::Watch),
+}
+
+/// Runs what the arguments ask for.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(&error),
+    };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => with_configuration(cli.options, serve),
+        Command::CheckConfig => with_configuration(cli.options, |loaded| {
+            finish(check_config::print(&loaded, &mut std::io::stdout().lock()))
+        }),
+        Command::Watch(_) if cli.options.config.is_some() || cli.options.listen.is_some() => {
+            let text = "watch asks a running gateway: use --url instead of --config and --listen";
+            refuse_arguments(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+        }
+        Command::Watch(watch) => match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let ended = runtime.block_on(watch.run());
+                runtime.shutdown_timeout(LEFTOVERS);
+                finish(ended)
+            }
+            Err(error) => finish(Err(error)),
+        },
+    }
+}
+
+/// clap's own text and code: help and version are no errors.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn with_configuration(options: Options, act: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    let sources =
+        Sources { file: options.config, listen: options.listen, environment: std::env::vars_os().collect() };
+    match load(&sources) {
+        Ok(loaded) => act(loaded),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "slotcast: the configuration is not usable:\n{error}");
+            ExitCode::from(BAD_USE)
+        }
+    }
+}
+
+fn serve(loaded: Loaded) -> ExitCode {
+    let log = match logging::init(&loaded.config.log) {
+        Ok(log) => log,
+        Err(error) => return finish(Err(error)),
+    };
+    for warning in loaded.warnings() {
+        tracing::warn!(event = "config_warning", "{warning}");
+    }
+    let ended = match runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime
+                .block_on(Box::pin(crate::app::serve(loaded.config)))
+                .map_err(|error| error.to_string());
+            runtime.shutdown_timeout(LEFTOVERS);
+            ended
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = &ended {
+        tracing::error!(event = "failed", error, "The gateway ends");
+    }
+    drop(log);
+    finish(ended)
+}
+
+fn finish(ended: Result<(), impl Display>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "slotcast: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["slotcast"].iter().chain(arguments))
+    }
+
+    #[test]
+    fn without_a_command_it_serves_and_options_stand_anywhere() {
+        Cli::command().debug_assert();
+        assert!(parse(&[]).unwrap().command.is_none());
+        for arguments in
+            [&["--listen", "a:1", "serve"][..], &["serve", "--listen", "a:1"], &["--listen", "a:1"]]
+        {
+            assert_eq!(parse(arguments).unwrap().options.listen.as_deref(), Some("a:1"), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_with_two_and_help_is_not() {
+        for arguments in [
+            &["sevre"][..],
+            &["--colour"],
+            &["watch", "--date", "2026-02-30", "--employee-id", "1"],
+            &["watch", "--date", "2026-11-02", "--employee-id", "0"],
+            &["watch", "--date", "2026-11-02"],
+            &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "http://a"],
+            &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "wss://a/ws"],
+        ] {
+            assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+        }
+        assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+        assert!(parse(&["watch", "--date", "2026-11-02", "--employee-id", "7"]).is_ok());
+    }
+}
