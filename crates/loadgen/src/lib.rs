@@ -1,0 +1,42 @@
+//! loadgen measures servers that push: it opens thousands of WebSocket subscribers over many loopback addresses,
+//! publishes changes, and reports what the server spent and what each subscriber received, and when. One reader
+//! thread holds all subscribers and is cheap enough that the server is what is measured.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `cli` | the command line; its structs are what the scenarios take |
+//! | `scenario` | the runs: `fanout`, `conflate`, `poll` |
+//! | `crowd` | all subscribers, on a thread of their own |
+//! | `publisher` | connections that make the changes, and the pace they keep |
+//! | `meter`, `room_log` | what arrived where and when, and what did not |
+//! | `stalled` | the one subscriber that stops reading |
+//! | `audit` | a fresh look at every room, to compare the subscribers' views with |
+//! | `dialect`, `view` | what slotcast and other servers say, as values |
+//! | `wire`, `connect`, `http` | WebSocket frames, sockets, kept HTTP connections |
+//! | `bare_script` | Redis alone, as the yardstick of a select |
+//! | `process` | memory and CPU of a process, from /proc |
+//! | `stage` | what scenarios with subscribers have in common |
+//! | `report`, `measure`, `table` | results as JSON, as lines, and as one Markdown table |
+
+mod audit;
+mod bare_script;
+pub mod cli;
+mod connect;
+mod crowd;
+mod dialect;
+mod error;
+mod http;
+mod measure;
+mod meter;
+mod process;
+mod publisher;
+pub mod report;
+mod room_log;
+pub mod scenario;
+mod stage;
+mod stalled;
+mod table;
+mod view;
+mod wire;
+
+pub use error::LoadError;
