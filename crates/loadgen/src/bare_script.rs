@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::LoadError;
-use crate::meter::{Clock, Timings};
+use crate::timing::{Clock, Timings};
 use crate::view::{SLOTS, slot_name};
 
 /// Keys live as long as a selection.

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::LoadError;
 use crate::connect::Target;
 use crate::dialect::{Dialect, Generic, Rooms};
-use crate::publisher::Outlet;
+use crate::outlet::Outlet;
 
 /// Measures servers that push changes to WebSocket subscribers.
 #[derive(Debug, Parser)]

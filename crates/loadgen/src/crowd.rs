@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep};
 use crate::LoadError;
 use crate::connect::{self, Sources, Target};
 use crate::dialect::Dialect;
-use crate::meter::{Clock, Meter, SharedMeter};
+use crate::meter::{Meter, SharedMeter};
+use crate::timing::Clock;
 use crate::wire::{self, Decoder, opcode};
 
 /// Read buffer shared by all subscribers.

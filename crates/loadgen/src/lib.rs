@@ -7,8 +7,8 @@
 //! | `cli` | the command line; its structs are what the scenarios take |
 //! | `scenario` | the runs: `fanout`, `conflate`, `poll` |
 //! | `crowd` | all subscribers, on a thread of their own |
-//! | `publisher` | connections that make the changes, and the pace they keep |
-//! | `meter`, `room_log` | what arrived where and when, and what did not |
+//! | `publisher`, `outlet` | those who make the changes, the pace they keep, and their connections |
+//! | `meter`, `room_log`, `timing` | what arrived where and when, and what did not |
 //! | `stalled` | the one subscriber that stops reading |
 //! | `audit` | a fresh look at every room, to compare the subscribers' views with |
 //! | `dialect`, `view` | what slotcast and other servers say, as values |
@@ -28,6 +28,7 @@ mod error;
 mod http;
 mod measure;
 mod meter;
+mod outlet;
 mod process;
 mod publisher;
 pub mod report;
@@ -36,6 +37,7 @@ pub mod scenario;
 mod stage;
 mod stalled;
 mod table;
+mod timing;
 mod view;
 mod wire;
 

@@ -10,10 +10,12 @@ use crate::cli::{CrowdArgs, GenericArgs, LoadArgs, ServerArgs};
 use crate::connect::Target;
 use crate::crowd::{Crowd, CrowdPlan};
 use crate::dialect::Dialect;
-use crate::meter::{Clock, Meter, SharedMeter, Stamps};
+use crate::meter::{Meter, SharedMeter};
+use crate::outlet::Outlet;
 use crate::process::Usage;
-use crate::publisher::{Outlet, Publishers};
+use crate::publisher::Publishers;
 use crate::report::Memory;
+use crate::timing::{Clock, Stamps};
 use crate::{LoadError, audit};
 
 /// How long all subscribers may take to come up.

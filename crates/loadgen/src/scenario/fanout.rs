@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 use crate::LoadError;
 use crate::bare_script::BareScript;
 use crate::cli::FanoutArgs;
-use crate::meter::Timings;
 use crate::process::Usage;
 use crate::publisher::Publishers;
 use crate::report::{FanoutReport, Memory};
 use crate::stage::{Stage, cpu_secs, usage};
+use crate::timing::Timings;
 
 /// Runs the scenario. To be called within a `LocalSet`.
 pub async fn fanout(args: &FanoutArgs) -> Result<FanoutReport, LoadError> {

@@ -12,9 +12,9 @@ use crate::LoadError;
 use crate::cli::{PollArgs, tomorrow};
 use crate::connect::{Sources, Target};
 use crate::http::{self, KeptConnection};
-use crate::meter::{Clock, Timings};
 use crate::report::PollReport;
 use crate::stage::{cpu_secs, usage};
+use crate::timing::{Clock, Timings};
 
 /// Connections behind one source address.
 const PER_ADDRESS: usize = 50;
