@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
+
+use crate::Logs;
 
 /// The program to test, built first where `SLOTCAST_BIN` does not name one.
 pub async fn slotcast_binary() -> &'static Path {
@@ -17,6 +19,23 @@ pub async fn slotcast_binary() -> &'static Path {
 pub async fn run_slotcast(args: &[&str], env: &[(&str, &str)]) -> Output {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     slotcast_command(&env).await.args(args).output().await.expect("slotcast runs")
+}
+
+/// Starts `slotcast` with these arguments; it ends with the child, and what it prints is collected.
+pub async fn spawn_slotcast(args: &[&str]) -> (Child, Logs) {
+    let mut command = slotcast_command(&BTreeMap::new()).await;
+    command.args(args);
+    spawn_with_logs(command)
+}
+
+/// Starts the command with both outputs collected.
+pub(crate) fn spawn_with_logs(mut command: Command) -> (Child, Logs) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("slotcast starts");
+    let logs = Logs::default();
+    logs.collect_from(child.stdout.take().expect("stdout is piped"));
+    logs.collect_from(child.stderr.take().expect("stderr is piped"));
+    (child, logs)
 }
 
 /// A command with a clean environment: a `SLOTCAST_` variable of the test run itself would be an unknown key.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 
-use crate::binary::slotcast_command;
+use crate::binary::{slotcast_command, spawn_with_logs};
 use crate::eventually::eventually;
 use crate::logs::{Logs, field};
 use crate::{PATIENCE, RedisServer};
@@ -34,13 +34,13 @@ const LIMITS: [&str; 7] = [
 #[derive(Clone, Debug)]
 pub struct GatewayBuilder {
     env: BTreeMap<String, String>,
+    args: Vec<String>,
 }
 
 impl GatewayBuilder {
     /// Sets a configuration key, as in `with("slots.lock_ttl_secs", 2)`.
     pub fn with(mut self, key: &str, value: impl Display) -> Self {
-        let name = format!("SLOTCAST_{}", key.replace('.', "_").to_uppercase());
-        self.env.insert(name, value.to_string());
+        self.env.insert(env_name(key), value.to_string());
         self
     }
 
@@ -49,23 +49,25 @@ impl GatewayBuilder {
         self.with("redis.url", url)
     }
 
-    /// Turns every limit of the `security` section off.
-    pub fn without_limits(self) -> Self {
-        LIMITS.iter().fold(self, |builder, limit| builder.with(&format!("security.{limit}"), 0))
+    /// Starts it with these arguments.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Keeps the limits of the `security` section as a site owner gets them.
+    pub fn with_limits(mut self) -> Self {
+        for limit in LIMITS {
+            self.env.remove(&env_name(&format!("security.{limit}")));
+        }
+        self
     }
 
     /// Starts the program and waits until it says that it listens.
     pub async fn start(self) -> Gateway {
         let mut command = slotcast_command(&self.env).await;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("slotcast starts");
-        let logs = Logs::default();
-        logs.collect_from(child.stdout.take().expect("stdout is piped"));
-        logs.collect_from(child.stderr.take().expect("stderr is piped"));
+        command.args(&self.args);
+        let (mut child, logs) = spawn_with_logs(command);
         let addr = eventually("slotcast listens", START_DEADLINE, async || {
             if let Some(status) = child.try_wait().expect("slotcast is our child") {
                 panic!("slotcast ended with {status} before it listened:\n{}", logs.tail());
@@ -76,6 +78,10 @@ impl GatewayBuilder {
         .await;
         Gateway { child, addr, logs }
     }
+}
+
+fn env_name(key: &str) -> String {
+    format!("SLOTCAST_{}", key.replace('.', "_").to_uppercase())
 }
 
 /// A gateway process; ended with the value.
@@ -98,7 +104,7 @@ pub struct Stopped {
 impl Gateway {
     /// A gateway on a port the system picks, with JSON logs and the embedded memory store until told otherwise.
     pub fn builder() -> GatewayBuilder {
-        GatewayBuilder { env: BTreeMap::new() }
+        GatewayBuilder { env: BTreeMap::new(), args: Vec::new() }
             .with("server.listen", "127.0.0.1:0")
             .with("log.format", "json")
     }

@@ -56,6 +56,11 @@ impl LegacyPage {
         self.with_header("x-forwarded-for", address)
     }
 
+    /// The same page, asking for this host.
+    pub fn with_host(self, host: &str) -> Self {
+        self.with_header("host", host)
+    }
+
     /// Posts a heartbeat form with this data, as jQuery encodes it, to WordPress' path.
     pub async fn heartbeat(&self, data: Value) -> Answer {
         self.heartbeat_with(data, &[("interval", "5"), ("has_focus", "true")]).await
@@ -132,7 +137,9 @@ impl LegacyPage {
         if !content_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::try_from(content_type).expect("a type"));
         }
-        headers.extend(self.headers.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
         request
     }
 

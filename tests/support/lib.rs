@@ -16,7 +16,7 @@ mod redis_truth;
 mod reserved_port;
 mod room;
 
-pub use binary::{run_slotcast, slotcast_binary};
+pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
 pub use eventually::{PATIENCE, eventually, holds_for};
 pub use fault_proxy::{FaultProxy, Towards};
 pub use gateway::{Gateway, GatewayBuilder, Stopped};

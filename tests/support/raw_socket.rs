@@ -41,7 +41,10 @@ pub struct RawAnswer {
 
 /// Sends these bytes and returns what came back within `deadline`, or until the server closed.
 pub async fn raw_http(addr: SocketAddr, request: &[u8], deadline: Duration) -> RawAnswer {
-    let mut stream = TcpStream::connect(addr).await.expect("the gateway accepts");
+    exchange(TcpStream::connect(addr).await.expect("the gateway accepts"), request, deadline).await
+}
+
+async fn exchange(mut stream: TcpStream, request: &[u8], deadline: Duration) -> RawAnswer {
     // A server may refuse after the first bytes.
     drop(stream.write_all(request).await);
     let mut answer = BytesMut::new();
@@ -87,6 +90,14 @@ impl RawSocket {
     /// The status with which an upgrade with these header lines is answered.
     pub async fn upgrade_status(addr: SocketAddr, more: &str) -> u16 {
         raw_http(addr, upgrade_request(addr, more).as_bytes(), PATIENCE).await.status
+    }
+
+    /// As [`RawSocket::upgrade_status`], but 0 where nobody listens any more.
+    pub async fn upgrade_status_or_refusal(addr: SocketAddr, more: &str) -> u16 {
+        match TcpStream::connect(addr).await {
+            Ok(stream) => exchange(stream, upgrade_request(addr, more).as_bytes(), PATIENCE).await.status,
+            Err(_) => 0,
+        }
     }
 
     /// Sends a whole masked text frame.

@@ -60,16 +60,12 @@ impl Page {
 
     /// Says hello and returns the welcome.
     pub async fn hello(&self, client_id: &str) -> Reply {
-        let welcome = self.ask(json!({"type": "hello", "client_id": client_id})).await;
-        assert_eq!(welcome.kind(), "welcome", "{welcome:?}");
-        welcome
+        self.ask(json!({"type": "hello", "client_id": client_id})).await.assert_kind("welcome")
     }
 
     /// Subscribes and returns the snapshot.
     pub async fn subscribe(&self, room: &Room) -> Reply {
-        let snapshot = self.ask(room.frame("subscribe")).await;
-        assert_eq!(snapshot.kind(), "snapshot", "{snapshot:?}");
-        snapshot
+        self.ask(room.frame("subscribe")).await.assert_kind("snapshot")
     }
 
     /// Unsubscribes; a diff of the room after the answer is a breach.
@@ -170,9 +166,20 @@ impl Page {
 
     /// Waits until the room's view is as wanted, and returns it.
     pub async fn eventually_shows(&self, room: &Room, what: &str, wanted: impl Fn(&View) -> bool) -> View {
+        self.shows_within(PATIENCE, room, what, wanted).await
+    }
+
+    /// As [`Page::eventually_shows`] with another patience.
+    pub async fn shows_within(
+        &self,
+        deadline: Duration,
+        room: &Room,
+        what: &str,
+        wanted: impl Fn(&View) -> bool,
+    ) -> View {
         let shown =
             |seen: &Seen| seen.rooms.get(room).map(|live| live.view.clone()).filter(|view| wanted(view));
-        self.wait_for(&format!("{what}, in {room:?}"), shown).await
+        self.wait_within(deadline, &format!("{what}, in {room:?}"), shown).await
     }
 
     /// Waits for a `released` frame about this slot and returns its `(hold, reason)`.
@@ -245,8 +252,7 @@ impl Page {
 
     /// Waits for a `ping` to come back: all that was sent before it has been handled.
     pub async fn settle(&self) {
-        let pong = self.ask(json!({"type": "ping"})).await;
-        assert_eq!(pong.kind(), "pong");
+        self.ask(json!({"type": "ping"})).await.assert_kind("pong");
     }
 
     /// Closes as a browser does that leaves the page.
@@ -338,6 +344,13 @@ impl Reply {
     #[track_caller]
     pub fn assert_ok(self, status: &str) -> Self {
         assert!(self.is_ok(status), "wanted ok {status}, got {}", self.0);
+        self
+    }
+
+    /// Panics unless the frame is of this `type`.
+    #[track_caller]
+    pub fn assert_kind(self, kind: &str) -> Self {
+        assert_eq!(self.kind(), kind, "{}", self.0);
         self
     }
 
