@@ -1,2 +1,7 @@
 //! The `slotcast` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slotcast::cli::run()
+}

@@ -2,3 +2,4 @@
 
 mod log_line;
 pub mod logging;
+pub mod metrics;

@@ -1,0 +1,225 @@
+//! The one place a request about a slot is carried out, whoever sent it: WebSocket, heartbeat form or REST.
+//! Checks the rates, asks the store, keeps presence informed, counts and logs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slot_state::{
+    ActorId, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture, Releaser, Room,
+    SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
+};
+use tokio::time::Instant;
+
+use crate::observe::logging::ClientTag;
+use crate::observe::metrics::Metrics;
+use crate::presence::Presence;
+use crate::protocol::error::RequestError;
+use crate::security::address::ClientAddress;
+use crate::security::limits::Limits;
+
+/// Carries out requests.
+pub struct Commands {
+    /// Takes the changes.
+    pub store: Arc<dyn HoldStore>,
+    /// Serves the reads.
+    pub picture: Arc<Picture>,
+    /// Knows who is connected.
+    pub presence: Arc<Presence>,
+    /// Rates and counts.
+    pub limits: Limits,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How long a selection lives without renewal.
+    pub selection_ttl: Duration,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The client's address, as far as known.
+    pub address: ClientAddress,
+    /// The connection, if it has one that lasts.
+    pub actor: Option<ActorId>,
+}
+
+impl Commands {
+    /// The deciding store, and how it is.
+    pub fn storage(&self) -> Storage {
+        *self.store.storage().borrow()
+    }
+
+    /// Selects a slot because somebody clicked it.
+    pub async fn select(
+        &self,
+        origin: Origin,
+        client: &ClientId,
+        slot: Slot,
+    ) -> Result<Selected, RequestError> {
+        let started = Instant::now();
+        let outcome = match self.check_rate(Some(client), origin) {
+            Ok(()) => self.select_for(origin, client, slot, Chosen::Explicitly, self.selection_ttl).await,
+            Err(error) => Err(error),
+        };
+        self.metrics.select_time.observe(started.elapsed().as_secs_f64());
+        self.finish("select", "slot_selected", started, client.as_str(), slot, outcome)
+    }
+
+    async fn select_for(
+        &self,
+        origin: Origin,
+        client: &ClientId,
+        slot: Slot,
+        chosen: Chosen,
+        ttl: Duration,
+    ) -> Result<Selected, RequestError> {
+        let address = origin.address.countable();
+        let ask = SelectAsk { slot, client: client.clone(), ttl, chosen, address, actor: origin.actor };
+        let selected = self.store.select(ask).await?;
+        if selected == Selected::Selection {
+            self.presence.holds(client, slot, address);
+        }
+        Ok(selected)
+    }
+
+    /// A poll names the time its page has selected: renews it, or takes it where it is free and the client chose
+    /// nothing else in the room by an explicit select since. Polls are not writes to the rate limits.
+    pub async fn keep_by_poll(&self, origin: Origin, client: Option<&ClientId>, slot: Slot, ttl: Duration) {
+        let held = self.picture.selection(slot);
+        let address = origin.address.countable();
+        let owner = match (client, &held) {
+            (Some(client), Some(held)) if held.client != *client => return,
+            (Some(client), _) => client.clone(),
+            // Nameless: only what was selected from this address is renewed.
+            (None, Some(held)) => match held.writer {
+                Writer::Gateway { address: Some(tag), .. }
+                    if address.and_then(|address| self.store.address_tag(address)) == Some(tag) =>
+                {
+                    held.client.clone()
+                }
+                _ => return,
+            },
+            (None, None) => return,
+        };
+        if self.picture.lock(slot).is_some() {
+            return;
+        }
+        let own = self.picture.selections_of(&owner);
+        let newer = |chosen: &(Slot, Selection)| {
+            chosen.0.room == slot.room
+                && chosen.0.time != slot.time
+                && matches!(chosen.1.writer, Writer::Gateway { chosen: Chosen::Explicitly, .. })
+        };
+        if own.iter().any(newer) {
+            return;
+        }
+        let chosen = match held.map(|held| held.writer) {
+            // What PHP wrote lives as long as PHP said.
+            Some(Writer::Php) => return,
+            Some(Writer::Gateway { chosen, .. }) => chosen,
+            None => Chosen::ByPoll,
+        };
+        if let Err(error) = self.select_for(origin, &owner, slot, chosen, ttl).await {
+            tracing::debug!(event = "poll_not_renewed", error = %error);
+        }
+    }
+
+    /// Releases a selection.
+    pub async fn deselect(
+        &self,
+        origin: Origin,
+        client: Option<&ClientId>,
+        slot: Slot,
+    ) -> Result<(), RequestError> {
+        let started = Instant::now();
+        let named = client.map_or("", ClientId::as_str);
+        let by = match client {
+            Some(client) => Releaser::Client(client.clone()),
+            None => Releaser::Address(origin.address.countable()),
+        };
+        let outcome = match self.check_rate(client, origin) {
+            Ok(()) => self.deselect_by(by, slot, origin).await,
+            Err(error) => Err(error),
+        };
+        if let (Ok(()), Some(client)) = (&outcome, client) {
+            self.presence.gave_up(client, slot);
+        }
+        self.finish("deselect", "slot_deselected", started, named, slot, outcome)
+    }
+
+    async fn deselect_by(&self, by: Releaser, slot: Slot, origin: Origin) -> Result<(), RequestError> {
+        Ok(self.store.deselect(DeselectAsk { slot, by, actor: origin.actor }).await?)
+    }
+
+    /// Locks a slot for the checkout.
+    pub async fn lock(&self, origin: Origin, client: &ClientId, slot: Slot) -> Result<Locked, RequestError> {
+        let started = Instant::now();
+        let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
+        let outcome = match self.check_rate(Some(client), origin) {
+            Ok(()) => self.store.lock(ask).await.map_err(RequestError::from),
+            Err(error) => Err(error),
+        };
+        if outcome.is_ok() {
+            self.presence.gave_up(client, slot);
+        }
+        self.finish("lock", "slot_lock_granted", started, client.as_str(), slot, outcome)
+    }
+
+    /// Gives a lock back.
+    pub async fn unlock(&self, origin: Origin, client: &ClientId, slot: Slot) -> Result<(), RequestError> {
+        let started = Instant::now();
+        let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
+        let outcome = match self.check_rate(Some(client), origin) {
+            Ok(()) => self.store.unlock(ask).await.map_err(|error: HoldError| error.into()),
+            Err(error) => Err(error),
+        };
+        self.finish("unlock", "slot_unlocked", started, client.as_str(), slot, outcome)
+    }
+
+    /// The times in a room that this client has locked itself.
+    pub fn own_locks(&self, client: &ClientId, room: Room) -> Vec<SlotTime> {
+        let slots = self.picture.slots_of(client);
+        let own = |slot: &&Slot| self.picture.lock(**slot).is_some_and(|lock| lock.client == *client);
+        slots.iter().filter(|slot| slot.room == room).filter(own).map(|slot| slot.time).collect()
+    }
+
+    /// The times in a room that this client has selected.
+    pub fn own_selections(&self, client: &ClientId, room: Room) -> Vec<SlotTime> {
+        let selections = self.picture.selections_of(client);
+        selections.into_iter().filter(|(slot, _)| slot.room == room).map(|(slot, _)| slot.time).collect()
+    }
+
+    fn check_rate(&self, client: Option<&ClientId>, origin: Origin) -> Result<(), RequestError> {
+        let within = match client {
+            Some(client) => self.limits.check_write(client.as_str(), origin.address),
+            // The nameless count by where they are.
+            None => self.limits.check_write(&origin.address.to_string(), origin.address),
+        };
+        if within { Ok(()) } else { Err(RequestError::RateLimited) }
+    }
+
+    fn finish<T>(
+        &self,
+        request: &'static str,
+        event: &'static str,
+        started: Instant,
+        client: &str,
+        slot: Slot,
+        outcome: Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        self.metrics.count_request(request, outcome.as_ref().map_or_else(RequestError::code, |_| "ok"));
+        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+        let Slot { room, time } = slot;
+        let storage = self.storage().mode.as_str();
+        let client = ClientTag::of(client);
+        match &outcome {
+            Ok(_) => tracing::info!(
+                event, date = %room.date, employee_id = room.employee_id.get(), time = %time, %client, storage, elapsed_ms
+            ),
+            Err(error) => tracing::info!(
+                event = "request_refused", request, code = error.code(), date = %room.date,
+                employee_id = room.employee_id.get(), time = %time, %client, storage, elapsed_ms
+            ),
+        }
+        outcome
+    }
+}

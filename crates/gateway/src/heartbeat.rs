@@ -1,0 +1,158 @@
+//! Answers a heartbeat, whether it came as a frame, a form or JSON, by the same commands and the same picture as
+//! everybody else's requests.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use slot_state::{InvalidValue, Storage};
+
+use crate::app::Services;
+use crate::commands::Origin;
+use crate::protocol::error::RequestError;
+use crate::protocol::legacy::{self, HoldForm, Poll};
+
+/// Intervals WordPress' heartbeat can be told, in seconds.
+const INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
+/// A slower page's selection outlives its interval by this.
+const SLACK: Duration = Duration::from_secs(5);
+/// However slow the page, its selection lives no longer.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Answers a whole heartbeat.
+pub(crate) async fn answer(
+    services: &Services,
+    fields: &Map<String, Value>,
+    origin: Origin,
+) -> Map<String, Value> {
+    let data = legacy::data(fields);
+    let mut reply = Map::new();
+    if let Some(form) = legacy::handle(data, "appointease_select") {
+        let outcome = select(services, &form, origin).await;
+        reply.insert("appointease_select".into(), outcome_of(outcome, services));
+    }
+    if let Some(form) = legacy::handle(data, "appointease_deselect") {
+        let outcome = deselect(services, &form, origin).await;
+        reply.insert("appointease_deselect".into(), outcome_of(outcome, services));
+    }
+    if data.contains_key("appointease_booking") {
+        reply.insert(
+            "appointease_booking".into(),
+            json!({ "error": "This server does not take bookings yet", "status": "unsupported" }),
+        );
+    }
+    let interval = legacy::seconds(fields, "interval");
+    if let Some(form) = legacy::handle(data, "appointease_poll") {
+        match legacy::poll(&form, services.window) {
+            Ok(Some(poll)) => answer_poll(services, &poll, interval, origin, &mut reply).await,
+            Ok(None) => {}
+            Err(error) => {
+                reply.insert("error".into(), error.to_string().into());
+                reply.insert("status".into(), error.code().into());
+            }
+        }
+    }
+    let usual = services.heartbeat_interval.as_secs();
+    if legacy::is_true(fields, "has_focus") && interval.is_some_and(|interval| interval > usual) {
+        let allowed = INTERVALS.into_iter().find(|allowed| *allowed >= usual).unwrap_or(usual);
+        reply.insert("heartbeat_interval".into(), allowed.into());
+    }
+    insert_status(&mut reply, services.commands.storage());
+    reply
+}
+
+fn insert_status(reply: &mut Map<String, Value>, storage: Storage) {
+    reply.insert("redis_status".into(), storage.redis_status().into());
+    reply.insert("storage_mode".into(), storage.mode.as_str().into());
+    reply.insert("server_time".into(), jiff::Timestamp::now().as_second().into());
+    if storage.stale() {
+        reply.insert("stale".into(), true.into());
+    }
+}
+
+async fn answer_poll(
+    services: &Services,
+    poll: &Poll,
+    interval: Option<u64>,
+    origin: Origin,
+    reply: &mut Map<String, Value>,
+) {
+    let commands = &services.commands;
+    if let Some(time) = poll.time {
+        let ttl = lifetime(commands.selection_ttl, interval);
+        commands.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
+    }
+    commands.metrics.count_request("poll", "ok");
+    let view = commands.picture.view(poll.room);
+    let own = poll.client.as_ref().map(|client| commands.own_locks(client, poll.room)).unwrap_or_default();
+    let locked: Vec<_> = view.locked.iter().filter(|time| !own.contains(time)).collect();
+    let user_selection =
+        poll.client.as_ref().and_then(|client| commands.own_selections(client, poll.room).first().copied());
+    let storage = commands.storage();
+    reply.insert(
+        "redis_ops".into(),
+        json!({ "locks": view.locked.len(), "selections": view.active.len(), "user_selection": user_selection }),
+    );
+    reply.insert("appointease_active_selections".into(), json!(view.active));
+    reply.insert("appointease_booked_slots".into(), json!(view.booked));
+    reply.insert("appointease_locked_slots".into(), json!(locked));
+    reply.insert(
+        "cache_info".into(),
+        json!({
+            "redis_enabled": storage.redis_status() == "available",
+            "storage_mode": storage.mode,
+            "timestamp": jiff::Timestamp::now().as_second(),
+        }),
+    );
+}
+
+/// How long a selection lives by the polls of a page that polls every `interval` seconds.
+fn lifetime(usual: Duration, interval: Option<u64>) -> Duration {
+    match interval.map(Duration::from_secs) {
+        Some(interval) if interval + SLACK > usual => (interval + SLACK).min(LONGEST.max(usual)),
+        _ => usual,
+    }
+}
+
+async fn select(
+    services: &Services,
+    form: &Map<String, Value>,
+    origin: Origin,
+) -> Result<&'static str, RequestError> {
+    let HoldForm { client, slot } = legacy::hold(form, services.window)?;
+    let client = client.ok_or(InvalidValue::Client)?;
+    services.commands.select(origin, &client, slot).await?;
+    Ok("selected")
+}
+
+async fn deselect(
+    services: &Services,
+    form: &Map<String, Value>,
+    origin: Origin,
+) -> Result<&'static str, RequestError> {
+    let HoldForm { client, slot } = legacy::hold(form, services.window)?;
+    services.commands.deselect(origin, client.as_ref(), slot).await?;
+    Ok("deselected")
+}
+
+fn outcome_of(outcome: Result<&'static str, RequestError>, services: &Services) -> Value {
+    match outcome {
+        Ok(status) => {
+            json!({ "success": true, "status": status, "storage": services.commands.storage().mode })
+        }
+        Err(error) => json!({ "error": error.to_string(), "status": error.code() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_pages_selection_outlives_its_interval_but_not_by_much() {
+        let usual = Duration::from_secs(10);
+        for (interval, seconds) in [(None, 10), (Some(5), 10), (Some(15), 20), (Some(120), 20), (Some(0), 10)]
+        {
+            assert_eq!(lifetime(usual, interval), Duration::from_secs(seconds), "{interval:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Accepts connections and serves HTTP/1 on them with limits on headers and time.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower::Service;
+
+use super::router;
+use crate::app::Services;
+use crate::security::address::Peer;
+
+/// A request's head must be complete within this.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// And no larger than this; 431 otherwise.
+const MAX_HEADER: usize = 16 * 1024;
+/// After a failed accept, which usually means too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server at work. Its tasks each hold a receiver: the sender is closed when the last of them is done.
+pub(crate) struct Server(watch::Sender<()>);
+
+impl Server {
+    /// Starts accepting.
+    pub(crate) fn start(listener: TcpListener, services: Arc<Services>) -> Self {
+        let (stop, stopped) = watch::channel(());
+        tokio::spawn(accept(listener, services, stopped));
+        Server(stop)
+    }
+
+    /// Stops accepting, and waits for the requests under way.
+    pub(crate) async fn stop(self) {
+        self.0.send_replace(());
+        self.0.closed().await;
+    }
+}
+
+async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
+    let router = router::router(services);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                _ = tokio::spawn(serve(stream, Peer::from(peer), router.clone(), stop.clone()))
+            }
+            Err(error) => {
+                tracing::warn!(event = "accept_failed", error = %error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, peer: Peer, router: axum::Router, mut stop: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_buf_size(MAX_HEADER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stop.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(event = "http_connection_failed", error = %error);
+    }
+}

@@ -1,0 +1,90 @@
+//! `GET /ws`: from a handshake to a session on the bare socket. HTTP's own buffers go with the handshake, so an
+//! idle browser costs its session alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use super::operators::peer;
+use crate::app::Services;
+use crate::observe::metrics::KindLabel;
+use crate::security::address::{ClientAddress, client_address};
+use crate::security::limits::{ConnectionPermit, Refused};
+use crate::security::origin;
+use crate::session::{self, Connection};
+
+/// Between the server's 101 and the socket being ours.
+const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
+/// What the kernel may hold for a slow reader; beyond it diffs are conflated. The kernel doubles this.
+const SEND_BUFFER: usize = 32 * 1024;
+
+pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: Request) -> Response {
+    let refuse = |status: StatusCode, reason: &'static str, message: String| {
+        services.metrics.connections_refused.get_or_create(&KindLabel { kind: reason }).inc();
+        (status, message + "\n").into_response()
+    };
+    if services.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "shutting down; connect again".into());
+    }
+    let peer = peer(&request);
+    let trusted = services.trusted_proxies.trusts(peer);
+    if !origin::is_allowed(request.headers(), &services.security.allowed_origins, trusted) {
+        let message = "this origin may not connect; name it in security.allowed_origins";
+        return refuse(StatusCode::FORBIDDEN, "origin", message.into());
+    }
+    let response = match create_response_with_body(&request, Body::empty) {
+        Ok(response) => response,
+        Err(error) => {
+            let message = format!("this path speaks WebSocket (version 13): {error}");
+            return refuse(StatusCode::BAD_REQUEST, "handshake", message);
+        }
+    };
+    let from = client_address(peer, request.headers(), &services.trusted_proxies);
+    let permit = match services.commands.limits.admit(from) {
+        Ok(permit) => permit,
+        Err(refused @ Refused::Full) => {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "full", refused.to_string());
+        }
+        Err(refused @ Refused::AddressFull) => {
+            return refuse(StatusCode::TOO_MANY_REQUESTS, "address_full", refused.to_string());
+        }
+    };
+    let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return refuse(StatusCode::BAD_REQUEST, "handshake", "this connection cannot be upgraded".into());
+    };
+    tokio::spawn(hand_over(services, upgrading, permit, from));
+    response
+}
+
+/// Spawns the session in a task of its own: what the handshake needed is dropped with this one.
+async fn hand_over(
+    services: Arc<Services>,
+    upgrading: OnUpgrade,
+    permit: ConnectionPermit,
+    from: ClientAddress,
+) {
+    let Ok(Ok(upgraded)) = timeout(UPGRADE_DEADLINE, upgrading).await else { return };
+    let Some((stream, read_ahead)) = into_socket(upgraded) else {
+        tracing::error!(event = "upgrade_failed", "the upgraded connection is no TCP socket");
+        return;
+    };
+    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    services.metrics.connections_opened.inc();
+    let connection = Connection::new(services.connections.next_id(), stream, permit);
+    tokio::spawn(session::run(services, connection, read_ahead, from));
+}
+
+fn into_socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    // A copy: the original would keep HTTP's whole read buffer alive.
+    Some((parts.io.into_inner(), bytes::Bytes::copy_from_slice(&parts.read_buf)))
+}

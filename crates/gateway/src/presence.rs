@@ -1,0 +1,245 @@
+//! Which clients are here, on which connections, and the selections that live because they are. One loop renews
+//! all of them in batches; what vanished with the store is put back; a holder is told what it lost.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use slot_state::{
+    ActorId, ClientId, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Renewal, Renewed, Slot, Writer,
+};
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use crate::protocol::server_frame::{ServerFrame, hold_name};
+use crate::session::Connection;
+
+/// How often selections are renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// A client has shown life if one of its connections has within this.
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
+/// What is left of a selection when its client's last connection closes.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The clients connected here.
+pub struct Presence {
+    clients: DashMap<ClientId, Client>,
+    store: Arc<dyn HoldStore>,
+    picture: Arc<Picture>,
+    selection_ttl: Duration,
+    renew_now: Notify,
+    /// The process is going: clients come back within a selection's lifetime, so nothing is shortened.
+    draining: AtomicBool,
+}
+
+#[derive(Default)]
+struct Client {
+    connections: SmallVec<[Arc<Connection>; 1]>,
+    held: SmallVec<[Held; 1]>,
+}
+
+struct Held {
+    slot: Slot,
+    address: Option<IpAddr>,
+    /// It went with the store, or could not be renewed: put it back if it is gone.
+    put_back: bool,
+}
+
+impl Client {
+    fn is_alive(&self) -> bool {
+        self.connections.iter().any(|connection| connection.silence() < ALIVE_WITHIN)
+    }
+
+    fn drop_held(&mut self, slot: Slot) -> Option<Held> {
+        let at = self.held.iter().position(|held| held.slot == slot)?;
+        let held = self.held.remove(at);
+        self.mark_connections();
+        Some(held)
+    }
+
+    /// Connections of a client with a selection are pinged more often.
+    fn mark_connections(&self) {
+        let holds = !self.held.is_empty();
+        self.connections
+            .iter()
+            .for_each(|connection| connection.holds_selection.store(holds, Ordering::Relaxed));
+    }
+
+    fn tell_released(&self, slot: Slot, kind: HoldKind, reason: &'static str, except: Option<ActorId>) {
+        let hold = hold_name(kind);
+        let frame = ServerFrame::Released { room: slot.room.into(), time: slot.time, hold, reason }.encode();
+        for connection in self.connections.iter().filter(|connection| Some(connection.id) != except) {
+            connection.send(&frame);
+        }
+    }
+}
+
+impl Presence {
+    /// Nobody is here yet. `selection_ttl` is what a renewal gives.
+    pub fn new(store: Arc<dyn HoldStore>, picture: Arc<Picture>, selection_ttl: Duration) -> Arc<Self> {
+        Arc::new(Presence {
+            clients: DashMap::new(),
+            store,
+            picture,
+            selection_ttl,
+            renew_now: Notify::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// A connection says whose it is. Selections that the client has already, perhaps from another gateway or
+    /// just before it lost its connection, live on with it.
+    pub fn arrive(&self, client: &ClientId, connection: &Arc<Connection>, address: Option<IpAddr>) {
+        let theirs = self.picture.selections_of(client);
+        let mut entry = self.clients.entry(client.clone()).or_default();
+        entry.connections.push(connection.clone());
+        for (slot, selection) in theirs {
+            let known = entry.held.iter().any(|held| held.slot == slot);
+            if !known && selection.writer != Writer::Php {
+                entry.held.push(Held { slot, address, put_back: false });
+            }
+        }
+        entry.mark_connections();
+        if !entry.held.is_empty() {
+            self.renew_now.notify_one();
+        }
+    }
+
+    /// A connection is gone. With a client's last one its selections have a little while left.
+    pub fn leave(&self, client: &ClientId, connection: ActorId) {
+        let gone = self.clients.remove_if_mut(client, |_, entry| {
+            entry.connections.retain(|other| other.id != connection);
+            entry.connections.is_empty()
+        });
+        let Some((_, left)) = gone else { return };
+        if left.held.is_empty() || self.draining.load(Ordering::Relaxed) {
+            return;
+        }
+        let (store, client) = (self.store.clone(), client.clone());
+        let holders: Vec<_> = left.held.iter().map(|held| (held.slot, client.clone())).collect();
+        tokio::spawn(async move {
+            // If the store is away the selection ends by its own deadline.
+            let _ = store.shorten(holders, GRACE).await;
+        });
+    }
+
+    /// A client was granted a selection: if it is here, it lives as long as the client does.
+    pub fn holds(&self, client: &ClientId, slot: Slot, address: Option<IpAddr>) {
+        if let Some(mut entry) = self.clients.get_mut(client) {
+            entry.held.retain(|held| held.slot.room != slot.room);
+            entry.held.push(Held { slot, address, put_back: false });
+            entry.mark_connections();
+        }
+    }
+
+    /// A client gave up a selection, or made a lock of it.
+    pub fn gave_up(&self, client: &ClientId, slot: Slot) {
+        if let Some(mut entry) = self.clients.get_mut(client) {
+            entry.drop_held(slot);
+        }
+    }
+
+    /// How many clients are here.
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// From now on leaving shortens nothing.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A hold ended. Called under the picture's lock.
+    pub fn on_hold_ended(&self, ended: &HoldEnded) {
+        let Some(mut entry) = self.clients.get_mut(&ended.client) else { return };
+        let reason = match ended.why {
+            EndReason::Expired => "expired",
+            EndReason::Superseded => "superseded",
+            EndReason::Lost | EndReason::Vanished => "lost",
+        };
+        if ended.kind == HoldKind::Selection {
+            let alive = entry.is_alive();
+            let held = entry.held.iter_mut().find(|held| held.slot == ended.slot);
+            match (ended.why, held) {
+                (EndReason::Vanished, Some(held)) if alive => {
+                    held.put_back = true;
+                    self.renew_now.notify_one();
+                    return;
+                }
+                // It could not be renewed while the store was away; it is put back, or told lost then.
+                (EndReason::Expired, Some(held)) if alive && held.put_back => return,
+                _ => _ = entry.drop_held(ended.slot),
+            }
+        }
+        entry.tell_released(ended.slot, ended.kind, reason, ended.actor);
+    }
+
+    /// Renews for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(RENEW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.renew_now.notified() => {}
+            }
+            self.renew().await;
+        }
+    }
+
+    async fn renew(&self) {
+        let mut renewals = Vec::new();
+        for entry in self.clients.iter().filter(|entry| !entry.held.is_empty() && entry.is_alive()) {
+            renewals.extend(entry.held.iter().map(|held| Renewal {
+                slot: held.slot,
+                client: entry.key().clone(),
+                put_back: held.put_back,
+                address: held.address,
+            }));
+        }
+        if renewals.is_empty() {
+            return;
+        }
+        match self.store.renew(renewals.clone(), self.selection_ttl).await {
+            Ok(outcomes) => {
+                for (renewal, outcome) in renewals.into_iter().zip(outcomes) {
+                    self.on_renewed(&renewal, outcome);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(event = "renewal_failed", selections = renewals.len(), error = %error);
+                for renewal in renewals {
+                    self.with_held(&renewal, |held| held.put_back = true);
+                }
+            }
+        }
+    }
+
+    fn on_renewed(&self, renewal: &Renewal, outcome: Renewed) {
+        match outcome {
+            Renewed::Kept | Renewed::PutBack => {
+                self.with_held(renewal, |held| held.put_back = false);
+            }
+            // The picture saw it vanish and told nobody; otherwise it will see it end, and tell.
+            Renewed::Lost | Renewed::Superseded if renewal.put_back => {
+                let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return };
+                if entry.drop_held(renewal.slot).is_some() {
+                    let reason = if outcome == Renewed::Lost { "lost" } else { "superseded" };
+                    entry.tell_released(renewal.slot, HoldKind::Selection, reason, None);
+                }
+            }
+            Renewed::Lost | Renewed::Superseded => {}
+        }
+    }
+
+    fn with_held(&self, renewal: &Renewal, change: impl FnOnce(&mut Held)) {
+        if let Some(mut entry) = self.clients.get_mut(&renewal.client)
+            && let Some(held) = entry.held.iter_mut().find(|held| held.slot == renewal.slot)
+        {
+            change(held);
+        }
+    }
+}

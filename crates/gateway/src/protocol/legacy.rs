@@ -1,0 +1,87 @@
+//! What an AppointEase page without the new client sends in a heartbeat: data to types. Everything may be a
+//! string, and an empty string means absent.
+
+use serde_json::{Map, Value};
+use slot_state::{ClientId, DateWindow, Slot, SlotTime};
+
+use super::client_frame::{optional_client, room, time};
+use super::error::RequestError;
+
+/// `appointease_poll`.
+#[derive(Debug)]
+pub struct Poll {
+    /// Who polls, if it says so.
+    pub client: Option<ClientId>,
+    /// The room it looks at.
+    pub room: slot_state::Room,
+    /// The time its page has selected.
+    pub time: Option<SlotTime>,
+}
+
+/// `appointease_select` and `appointease_deselect`.
+#[derive(Debug)]
+pub struct HoldForm {
+    /// Whose selection; only a deselect may leave it out.
+    pub client: Option<ClientId>,
+    /// Which slot.
+    pub slot: Slot,
+}
+
+/// Whether an object is a heartbeat rather than a frame of the push protocol.
+pub fn is_legacy(fields: &Map<String, Value>) -> bool {
+    fields.get("action").is_some_and(|action| action == "heartbeat")
+        || fields.get("data").is_some_and(Value::is_object)
+        || fields.keys().any(|key| key.starts_with("appointease_"))
+}
+
+/// What the page's plugins sent along: under `data`, or, in a frame, beside each other.
+pub fn data(fields: &Map<String, Value>) -> &Map<String, Value> {
+    match fields.get("data") {
+        Some(Value::Object(data)) => data,
+        _ => fields,
+    }
+}
+
+/// One handle's object without what is empty; `None` if it was not sent.
+pub fn handle(data: &Map<String, Value>, name: &str) -> Option<Map<String, Value>> {
+    data.get(name)?.as_object().map(without_empty)
+}
+
+/// The fields that are there: an empty string is PHP's way of sending nothing.
+pub fn without_empty(form: &Map<String, Value>) -> Map<String, Value> {
+    let present = |(_, value): &(&String, &Value)| !value.is_null() && value.as_str() != Some("");
+    form.iter().filter(present).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Reads a poll. `None`: it names no date or no employee, and gets the status alone.
+pub fn poll(form: &Map<String, Value>, window: DateWindow) -> Result<Option<Poll>, RequestError> {
+    if !form.contains_key("date") || !form.contains_key("employee_id") {
+        return Ok(None);
+    }
+    let named = ["selected_time", "time"].into_iter().find(|name| form.contains_key(*name));
+    Ok(Some(Poll {
+        client: optional_client(form)?,
+        room: room(form, window)?,
+        time: named.map(|name| time(form, name)).transpose()?,
+    }))
+}
+
+/// Reads a select or deselect.
+pub fn hold(form: &Map<String, Value>, window: DateWindow) -> Result<HoldForm, RequestError> {
+    let room = room(form, window)?;
+    Ok(HoldForm { client: optional_client(form)?, slot: room.slot(time(form, "time")?) })
+}
+
+/// A whole number of seconds, however it was written.
+pub fn seconds(fields: &Map<String, Value>, name: &str) -> Option<u64> {
+    match fields.get(name)? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `true`, however it was written.
+pub fn is_true(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| *value == Value::Bool(true) || value == "true" || value == "1")
+}

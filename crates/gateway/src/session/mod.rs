@@ -1,0 +1,123 @@
+//! One WebSocket connection: its socket, what it has said, what it is to be told.
+
+mod connection;
+mod io;
+mod registry;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+
+pub use connection::{CloseCode, Connection, Offered};
+pub use registry::Registry;
+pub(crate) use state::Session;
+
+use crate::app::Services;
+use crate::security::address::ClientAddress;
+use connection::Pending;
+use io::SocketIo;
+
+/// The largest message a client may send.
+pub const MAX_MESSAGE: usize = 8 * 1024;
+/// What an idle connection keeps for reading: most frames are smaller.
+const READ_BUFFER: usize = 512;
+/// How long the last frame has to arrive after the server ended a connection.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection from its upgrade to its end. `read_ahead`: what came with the handshake.
+///
+/// Waits for, all on this screen: a message of the client's, the socket taking bytes again, somebody's wake-up.
+/// While bytes wait to be written nothing is read, so what a client can pile up is bounded.
+pub(crate) async fn run(
+    services: Arc<Services>,
+    connection: Arc<Connection>,
+    read_ahead: Bytes,
+    from: ClientAddress,
+) {
+    let io = SocketIo(connection.clone());
+    let partial = read_ahead.to_vec();
+    drop(read_ahead);
+    let mut socket = WebSocketStream::from_partially_read(io, partial, Role::Server, Some(config())).await;
+    services.connections.add(connection.clone());
+    let mut session = Session::new(services.clone(), connection.clone(), from);
+    loop {
+        let pending = connection.pending();
+        tokio::select! {
+            message = socket.next(), if pending == Pending::Nothing => match message {
+                Some(Ok(Message::Text(text))) => {
+                    let request = session.on_text(&text);
+                    drop(text);
+                    if let Some(request) = request {
+                        // In a box of its own: an idle connection does not carry room for the longest request.
+                        Box::pin(session.carry_out(request)).await;
+                    }
+                }
+                Some(Ok(Message::Binary(_))) => connection.close(CloseCode::Binary),
+                Some(Ok(_)) => session.on_control(),
+                Some(Err(error)) => match close_code(&error) {
+                    Some(code) => connection.close(code),
+                    None => break,
+                },
+                None => break,
+            },
+            _ = connection.stream().writable(), if pending == Pending::Writable => {
+                for room in connection.flush() {
+                    session.catch_up(room);
+                }
+            },
+            () = connection.woken() => {}
+            () = std::future::ready(()), if pending == Pending::Close => {
+                linger(&connection).await;
+                break;
+            }
+        }
+    }
+    session.leave();
+    services.connections.remove(connection.id);
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_MESSAGE)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// What to tell a client whose bytes made no sense; nothing if it is gone.
+fn close_code(error: &Error) -> Option<CloseCode> {
+    use tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+    match error {
+        Error::Capacity(_) => Some(CloseCode::TooBig),
+        Error::Utf8(_) => Some(CloseCode::NotUtf8),
+        Error::Protocol(ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseCode::Framing),
+        _ => None,
+    }
+}
+
+/// Lets the close frame arrive: closing a socket with unread bytes in it resets the connection.
+async fn linger(connection: &Connection) {
+    let stream = connection.stream();
+    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+    let drained = async {
+        let mut scrap = [0; 512];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut scrap) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(LINGER, Box::pin(drained)).await;
+}

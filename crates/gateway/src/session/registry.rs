@@ -1,0 +1,97 @@
+//! Every open connection, for what concerns all of them: pings, news of the storage, the goodbye.
+//! One pass a second pings those whose turn it is; no connection has a timer or is woken for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use slot_state::ActorId;
+use tokio::time::MissedTickBehavior;
+
+use super::connection::{CloseCode, Connection};
+
+const PASS_EVERY: Duration = Duration::from_secs(1);
+/// Passes between two pings of a connection.
+const PING_PASSES: u64 = 25;
+/// The same where its client has a selection, which lives by the answers.
+const PING_PASSES_HOLDING: u64 = 5;
+/// A ping without any sign of life since, for this long, ends the connection.
+const NO_ANSWER: Duration = Duration::from_secs(20);
+/// Clients that hold a selection come back within its lifetime; the others take their time.
+const RECONNECT_HOLDING_MS: u64 = 2_000;
+const RECONNECT_MS: u64 = 10_000;
+
+/// The open connections.
+#[derive(Default)]
+pub struct Registry {
+    open: DashMap<ActorId, Arc<Connection>>,
+    next: AtomicU64,
+}
+
+impl Registry {
+    /// A name that no other connection of this process has or had.
+    pub fn next_id(&self) -> ActorId {
+        ActorId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Counts a connection among the open ones.
+    pub fn add(&self, connection: Arc<Connection>) {
+        self.open.insert(connection.id, connection);
+    }
+
+    /// The connection is over.
+    pub fn remove(&self, id: ActorId) {
+        self.open.remove(&id);
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Sends a frame to all.
+    pub fn send_to_all(&self, frame: &Bytes) {
+        for connection in &self.open {
+            connection.send(frame);
+        }
+    }
+
+    /// Tells everybody to come back in a while, each at another time, and closes.
+    pub fn say_goodbye(&self, goodbye: impl Fn(u64) -> Bytes) {
+        for connection in &self.open {
+            let within = if connection.holds_selection.load(Ordering::Relaxed) {
+                RECONNECT_HOLDING_MS
+            } else {
+                RECONNECT_MS
+            };
+            connection.send(&goodbye(rand::random_range(0..within)));
+            connection.close(CloseCode::Shutdown);
+        }
+    }
+
+    /// Pings for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut passes = tokio::time::interval(PASS_EVERY);
+        passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for pass in 0u64.. {
+            passes.tick().await;
+            for connection in &self.open {
+                ping_if_due(&connection, pass);
+            }
+        }
+    }
+}
+
+fn ping_if_due(connection: &Connection, pass: u64) {
+    if connection.unanswered().is_some_and(|silence| silence > NO_ANSWER) {
+        connection.close(CloseCode::NoAnswer);
+        return;
+    }
+    let holding = connection.holds_selection.load(Ordering::Relaxed);
+    let every = if holding { PING_PASSES_HOLDING } else { PING_PASSES };
+    if (pass + connection.id.0).is_multiple_of(every) {
+        connection.ping();
+    }
+}

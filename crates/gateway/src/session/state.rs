@@ -1,0 +1,272 @@
+//! What one connection has said so far: who it is, which rooms it watches, how often it spoke nonsense.
+//! Frames come in as text; answers go out through the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use slot_state::{ClientId, Room, Selected, Slot};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::connection::{CloseCode, Connection};
+use crate::app::Services;
+use crate::commands::Origin;
+use crate::heartbeat;
+use crate::protocol::client_frame::{BadFrame, ClientFrame, HoldVerb, Request};
+use crate::protocol::error::RequestError;
+use crate::protocol::frame;
+use crate::protocol::server_frame::ServerFrame;
+use crate::rooms::Subscription;
+use crate::security::address::ClientAddress;
+use crate::security::limits::{FrameLimiter, Verdict};
+
+/// The third malformed frame within this ends the connection.
+const MALFORMED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One connection's state.
+pub(crate) struct Session {
+    services: Arc<Services>,
+    connection: Arc<Connection>,
+    from: ClientAddress,
+    client: Option<ClientId>,
+    subscriptions: SmallVec<[Subscription; 1]>,
+    limiter: FrameLimiter,
+    malformed: [Option<Instant>; 2],
+}
+
+impl Session {
+    pub(crate) fn new(services: Arc<Services>, connection: Arc<Connection>, from: ClientAddress) -> Self {
+        let limiter = services.commands.limits.frame_limiter();
+        Session {
+            services,
+            connection,
+            from,
+            client: None,
+            subscriptions: SmallVec::new(),
+            limiter,
+            malformed: [None; 2],
+        }
+    }
+
+    /// Judges a text frame; what is left to do, if anything.
+    pub(crate) fn on_text(&mut self, text: &str) -> Option<ClientFrame> {
+        if !self.within_rate() {
+            return None;
+        }
+        match ClientFrame::parse(text, self.services.window) {
+            Ok(frame) => Some(frame),
+            Err(BadFrame { id, error }) => {
+                self.services.metrics.count_request("frame", error.code());
+                self.refuse(id.as_ref(), &error);
+                if error.is_malformed() {
+                    self.on_malformed();
+                }
+                None
+            }
+        }
+    }
+
+    /// A ping, pong or close: tungstenite has answered it. It counts as a frame.
+    pub(crate) fn on_control(&mut self) {
+        if self.limiter.check() == Verdict::FarTooFast {
+            self.connection.close(CloseCode::Policy);
+        }
+    }
+
+    fn within_rate(&mut self) -> bool {
+        match self.limiter.check() {
+            Verdict::Ok => true,
+            Verdict::TooFast => {
+                self.refuse(None, &RequestError::RateLimited);
+                false
+            }
+            Verdict::FarTooFast => {
+                self.connection.close(CloseCode::Policy);
+                false
+            }
+        }
+    }
+
+    fn on_malformed(&mut self) {
+        let now = Instant::now();
+        let [oldest, newest] = self.malformed;
+        if oldest.is_some_and(|oldest| now.duration_since(oldest) < MALFORMED_WITHIN) {
+            self.connection.close(CloseCode::Policy);
+        }
+        self.malformed = [newest, Some(now)];
+    }
+
+    /// Carries out a request and answers it.
+    pub(crate) async fn carry_out(&mut self, frame: ClientFrame) {
+        let id = frame.id.as_ref();
+        let outcome = match frame.request {
+            Request::Hello(client) => self.hello(id, client),
+            Request::Subscribe(room) => self.subscribe(id, room),
+            Request::Unsubscribe(room) => self.unsubscribe(id, room),
+            Request::Sync(room) => self.sync(id, room),
+            Request::Hold(verb, slot) => self.hold(id, verb, slot).await,
+            Request::Ping => {
+                self.answer(&ServerFrame::Pong { id });
+                Ok(())
+            }
+            Request::Legacy(fields) => {
+                let mut reply = heartbeat::answer(&self.services, &fields, self.origin()).await;
+                if let Some(id) = frame.id.clone() {
+                    reply.insert("id".into(), id);
+                }
+                self.connection.send(&frame::text(Value::Object(reply).to_string().as_bytes()));
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            self.refuse(id, &error);
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { address: self.from, actor: Some(self.connection.id) }
+    }
+
+    fn hello(&mut self, id: Option<&Value>, named: Option<ClientId>) -> Result<(), RequestError> {
+        let client = match (&self.client, named) {
+            (Some(known), Some(named)) if *known != named => {
+                return Err(RequestError::BadRequest("this connection is another client's; open a new one"));
+            }
+            (Some(known), _) => known.clone(),
+            (None, Some(named)) => self.arrive(named),
+            (None, None) => self.arrive(new_client()),
+        };
+        let services = &self.services;
+        let storage = services.commands.storage();
+        self.answer(&ServerFrame::Welcome {
+            id,
+            client_id: client.as_str(),
+            storage_mode: storage.mode.as_str(),
+            redis_status: storage.redis_status(),
+            selection_ttl: services.commands.selection_ttl.as_secs(),
+            lock_ttl: services.lock_ttl.as_secs(),
+            server_time: jiff::Timestamp::now().as_second(),
+            version: env!("CARGO_PKG_VERSION"),
+        });
+        Ok(())
+    }
+
+    fn arrive(&mut self, client: ClientId) -> ClientId {
+        self.services.commands.presence.arrive(&client, &self.connection, self.from.countable());
+        self.client = Some(client.clone());
+        client
+    }
+
+    fn subscribe(&mut self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
+        if let Some(known) = self.subscription(room) {
+            self.services.hub.sync(known, id);
+            return Ok(());
+        }
+        let most = self.services.max_rooms_per_connection;
+        if most > 0 && self.subscriptions.len() >= most {
+            return Err(RequestError::TooManyRooms);
+        }
+        let subscription = self.services.hub.subscribe(room, &self.connection, id);
+        self.subscriptions.push(subscription);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
+        let at = self
+            .subscriptions
+            .iter()
+            .position(|known| known.room == room)
+            .ok_or(RequestError::NotSubscribed)?;
+        self.services.hub.unsubscribe(self.subscriptions.swap_remove(at));
+        self.answer(&ok(id, "unsubscribed"));
+        Ok(())
+    }
+
+    fn sync(&self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
+        let known = self.subscription(room).ok_or(RequestError::NotSubscribed)?;
+        self.services.hub.sync(known, id);
+        Ok(())
+    }
+
+    fn subscription(&self, room: Room) -> Option<Subscription> {
+        self.subscriptions.iter().find(|known| known.room == room).copied()
+    }
+
+    /// The room's diffs did not fit; now there is space again.
+    pub(crate) fn catch_up(&self, room: Room) {
+        if let Some(known) = self.subscription(room) {
+            self.services.hub.sync(known, None);
+        }
+    }
+
+    async fn hold(&mut self, id: Option<&Value>, verb: HoldVerb, slot: Slot) -> Result<(), RequestError> {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => self.arrive(new_client()),
+        };
+        let (commands, origin) = (&self.services.commands, self.origin());
+        let storage = Some(commands.storage().mode.as_str());
+        let answer = match verb {
+            HoldVerb::Select => match commands.select(origin, &client, slot).await? {
+                Selected::Selection => {
+                    let ttl = Some(commands.selection_ttl.as_secs());
+                    ServerFrame::Ok { id, status: "selected", storage, ttl, fence: None }
+                }
+                Selected::OwnLock => {
+                    let lock = commands.picture.lock(slot);
+                    let ttl = lock.as_ref().map(|lock| seconds(lock.deadline.duration_since(Instant::now())));
+                    ServerFrame::Ok { id, status: "locked", storage, ttl, fence: lock.map(|lock| lock.fence) }
+                }
+            },
+            HoldVerb::Deselect => {
+                commands.deselect(origin, Some(&client), slot).await?;
+                ok(id, "deselected")
+            }
+            HoldVerb::Lock => {
+                let locked = commands.lock(origin, &client, slot).await?;
+                let ttl = Some(seconds(locked.ttl));
+                ServerFrame::Ok { id, status: "locked", storage, ttl, fence: Some(locked.fence) }
+            }
+            HoldVerb::Unlock => {
+                commands.unlock(origin, &client, slot).await?;
+                ok(id, "unlocked")
+            }
+        };
+        self.answer(&answer);
+        Ok(())
+    }
+
+    /// The connection is over.
+    pub(crate) fn leave(&mut self) {
+        for subscription in self.subscriptions.drain(..) {
+            self.services.hub.unsubscribe(subscription);
+        }
+        if let Some(client) = &self.client {
+            self.services.commands.presence.leave(client, self.connection.id);
+        }
+    }
+
+    fn answer(&self, frame: &ServerFrame<'_>) {
+        self.connection.send(&frame.encode());
+    }
+
+    fn refuse(&self, id: Option<&Value>, error: &RequestError) {
+        self.answer(&ServerFrame::Error { id, code: error.code(), message: &error.to_string() });
+    }
+}
+
+fn ok<'a>(id: Option<&'a Value>, status: &'static str) -> ServerFrame<'a> {
+    ServerFrame::Ok { id, status, storage: None, ttl: None, fence: None }
+}
+
+/// Whole seconds left, begun ones included.
+fn seconds(left: Duration) -> u64 {
+    left.as_millis().div_ceil(1000) as u64
+}
+
+/// A name for a browser that gave none.
+fn new_client() -> ClientId {
+    let name = format!("c_{:032x}", rand::random::<u128>());
+    name.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits are allowed in a client_id"))
+}
