@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
-    ActorId, AddressTag, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal,
-    Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
+    ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
+    Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
 use crate::picture::Picture;
 use crate::slot::{ClientId, Room, Slot, SlotTime};
@@ -56,23 +56,20 @@ impl MemoryStore {
         }
     }
 
+    /// Tells the picture how these slots of a room are now; what is gone from them, went as they say.
     fn tell(
         &self,
         holds: &mut Holds,
         room: Room,
-        times: &[SlotTime],
-        absence: Absence,
+        times: impl IntoIterator<Item = (SlotTime, Absence)>,
         actor: Option<ActorId>,
     ) {
         holds.seq += 1;
-        let slots = holds.rooms.get(&room);
-        let facts: SmallVec<[SlotFact; 2]> = times
-            .iter()
-            .map(|time| {
-                let held = slots.and_then(|slots| slots.get(time)).cloned().unwrap_or_default();
-                SlotFact { time: *time, selection: held.selection, lock: held.lock, absence }
-            })
-            .collect();
+        let fact = |(time, absence)| {
+            let SlotHolds { selection, lock } = holds.live(room.slot(time));
+            SlotFact { time, selection, lock, absence }
+        };
+        let facts = times.into_iter().map(fact).collect();
         self.picture.apply(Change { room, seq: holds.seq, source: Source::Command, actor, facts });
     }
 
@@ -82,34 +79,34 @@ impl MemoryStore {
 }
 
 impl Holds {
-    /// The live holds of a slot, without what is past its deadline.
-    fn slot(&mut self, slot: Slot) -> &mut SlotHolds {
+    /// What is on a slot, without what is past its deadline.
+    fn live(&self, slot: Slot) -> SlotHolds {
         let now = Instant::now();
-        let held = self.rooms.entry(slot.room).or_default().entry(slot.time).or_default();
+        let mut held =
+            self.rooms.get(&slot.room).and_then(|slots| slots.get(&slot.time)).cloned().unwrap_or_default();
         held.selection.take_if(|selection| selection.deadline <= now);
         held.lock.take_if(|lock| lock.deadline <= now);
         held
     }
 
-    /// Ends the client's selections in this room but the one at `keep`; says which.
-    fn end_others(&mut self, room: Room, client: &ClientId, keep: SlotTime) -> SmallVec<[SlotTime; 2]> {
-        let slots = self.rooms.entry(room).or_default();
-        let others = slots.iter_mut().filter(|(time, held)| **time != keep && held.selected_by(client));
-        others
-            .map(|(time, held)| {
-                held.selection = None;
-                *time
-            })
-            .collect()
-    }
-
-    fn forget_empty(&mut self, slot: Slot) {
-        if let Some(slots) = self.rooms.get_mut(&slot.room) {
-            slots.retain(|_, held| held.selection.is_some() || held.lock.is_some());
+    /// Keeps what is on a slot now; nothing is kept of an empty one.
+    fn put(&mut self, slot: Slot, held: SlotHolds) {
+        if held.selection.is_some() || held.lock.is_some() {
+            self.rooms.entry(slot.room).or_default().insert(slot.time, held);
+        } else if let Some(slots) = self.rooms.get_mut(&slot.room) {
+            slots.remove(&slot.time);
             if slots.is_empty() {
                 self.rooms.remove(&slot.room);
             }
         }
+    }
+
+    /// The client's other selections in the room of `slot`.
+    fn others(&self, slot: Slot, client: &ClientId) -> SmallVec<[SlotTime; 2]> {
+        let times = self.rooms.get(&slot.room).into_iter().flat_map(BTreeMap::keys).copied();
+        times
+            .filter(|time| *time != slot.time && self.live(slot.room.slot(*time)).selected_by(client))
+            .collect()
     }
 }
 
@@ -121,37 +118,42 @@ impl SlotHolds {
     fn locked_by(&self, client: &ClientId) -> bool {
         self.lock.as_ref().is_some_and(|lock| lock.client == *client)
     }
+
+    fn free_for(&self, client: &ClientId) -> bool {
+        self.lock.is_none() && (self.selection.is_none() || self.selected_by(client))
+    }
 }
 
 #[async_trait]
 impl HoldStore for MemoryStore {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
-        let address = self.tag(ask.address);
+        let SelectAsk { slot, client, .. } = ask;
+        let writer = Writer::Gateway { chosen: ask.chosen, address: self.tag(ask.address) };
         let mut holds = self.holds.lock();
-        let held = holds.slot(ask.slot);
-        if held.locked_by(&ask.client) {
+        let mut held = holds.live(slot);
+        if held.locked_by(&client) {
             return Ok(Selected::OwnLock);
         }
-        if held.lock.is_some()
-            || held.selection.as_ref().is_some_and(|selection| selection.client != ask.client)
-        {
+        if !held.free_for(&client) {
             return Err(Refusal::SlotLocked.into());
         }
-        held.selection = Some(Selection {
-            client: ask.client.clone(),
-            deadline: Instant::now() + ask.ttl,
-            writer: Writer::Gateway { chosen: ask.chosen, address },
-        });
-        let mut times = holds.end_others(ask.slot.room, &ask.client, ask.slot.time);
-        times.push(ask.slot.time);
-        self.tell(&mut holds, ask.slot.room, &times, Absence::ByHolder, ask.actor);
-        holds.forget_empty(ask.slot);
+        let others = holds.others(slot, &client);
+        for time in &others {
+            let other = slot.room.slot(*time);
+            let left = SlotHolds { selection: None, ..holds.live(other) };
+            holds.put(other, left);
+        }
+        held.selection = Some(Selection { client, deadline: Instant::now() + ask.ttl, writer });
+        holds.put(slot, held);
+        // If the slot had another holder in the picture, that one's time had passed.
+        let ended = others.into_iter().map(|time| (time, Absence::ByHolder));
+        self.tell(&mut holds, slot.room, ended.chain([(slot.time, Absence::Unknown)]), ask.actor);
         Ok(Selected::Selection)
     }
 
     async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
         let mut holds = self.holds.lock();
-        let held = holds.slot(ask.slot);
+        let held = holds.live(ask.slot);
         let mine = |selection: &Selection| match (&ask.by, selection.writer) {
             (Releaser::Client(client), _) => selection.client == *client,
             (Releaser::Address(_), Writer::Php) => true,
@@ -161,79 +163,92 @@ impl HoldStore for MemoryStore {
         };
         let own_lock = |lock: &Lock| matches!(&ask.by, Releaser::Client(client) if lock.client == *client);
         match (&held.selection, &held.lock) {
-            (Some(selection), _) if mine(selection) => held.selection = None,
-            (None, None) => {}
+            (Some(selection), _) if mine(selection) => {}
+            (None, None) => return Ok(()),
             (_, Some(lock)) if own_lock(lock) => return Ok(()),
             _ => return Err(Refusal::NotOwner.into()),
         }
-        self.tell(&mut holds, ask.slot.room, &[ask.slot.time], Absence::ByHolder, ask.actor);
-        holds.forget_empty(ask.slot);
+        holds.put(ask.slot, SlotHolds { selection: None, ..held });
+        self.tell(&mut holds, ask.slot.room, [(ask.slot.time, Absence::ByHolder)], ask.actor);
         Ok(())
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
+        let LockAsk { slot, client, actor } = ask;
         let mut holds = self.holds.lock();
-        let known = self.picture.slots_of(&ask.client);
-        let locks = known.iter().filter(|slot| holds.slot(**slot).locked_by(&ask.client)).count();
-        let fence = holds.fence + 1;
-        let held = holds.slot(ask.slot);
-        if let Some(lock) = held.lock.as_ref().filter(|lock| lock.client == ask.client) {
+        let held = holds.live(slot);
+        if let Some(lock) = held.lock.as_ref().filter(|lock| lock.client == client) {
             return Ok(Locked { ttl: lock.deadline - Instant::now(), fence: lock.fence });
         }
-        if held.lock.is_some()
-            || held.selection.as_ref().is_some_and(|selection| selection.client != ask.client)
-        {
+        if !held.free_for(&client) {
             return Err(Refusal::SlotLocked.into());
         }
-        if locks >= MAX_LOCKS_PER_CLIENT {
+        let known = self.picture.slots_of(&client);
+        if known.iter().filter(|slot| holds.live(**slot).locked_by(&client)).count() >= MAX_LOCKS_PER_CLIENT {
             return Err(Refusal::TooManyHolds.into());
         }
-        held.selection = None;
-        held.lock = Some(Lock { client: ask.client, deadline: Instant::now() + self.lock_ttl, fence });
-        holds.fence = fence;
-        self.tell(&mut holds, ask.slot.room, &[ask.slot.time], Absence::ByHolder, ask.actor);
-        Ok(Locked { ttl: self.lock_ttl, fence })
+        holds.fence += 1;
+        let (fence, ttl) = (holds.fence, self.lock_ttl);
+        let lock = Some(Lock { client, deadline: Instant::now() + ttl, fence });
+        holds.put(slot, SlotHolds { selection: None, lock });
+        self.tell(&mut holds, slot.room, [(slot.time, Absence::Unknown)], actor);
+        Ok(Locked { ttl, fence })
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
         let mut holds = self.holds.lock();
-        let held = holds.slot(ask.slot);
+        let held = holds.live(ask.slot);
         match &held.lock {
-            None => return Err(Refusal::LockLost.into()),
-            Some(lock) if lock.client != ask.client => return Err(Refusal::NotOwner.into()),
-            Some(_) => held.lock = None,
+            Some(lock) if lock.client == ask.client => {}
+            None if held.free_for(&ask.client) => return Err(Refusal::LockLost.into()),
+            _ => return Err(Refusal::NotOwner.into()),
         }
-        self.tell(&mut holds, ask.slot.room, &[ask.slot.time], Absence::ByHolder, ask.actor);
-        holds.forget_empty(ask.slot);
+        holds.put(ask.slot, SlotHolds { lock: None, ..held });
+        self.tell(&mut holds, ask.slot.room, [(ask.slot.time, Absence::ByHolder)], ask.actor);
         Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         let mut holds = self.holds.lock();
         let mut renewed = Vec::with_capacity(renewals.len());
-        for renewal in renewals {
-            let held = holds.slot(renewal.slot);
-            if held.selected_by(&renewal.client) {
-                if let Some(selection) = &mut held.selection {
-                    selection.deadline = Instant::now() + ttl;
+        for Renewal { slot, client, put_back, address } in renewals {
+            let mut held = holds.live(slot);
+            let deadline = Instant::now() + ttl;
+            let outcome = match &mut held.selection {
+                Some(selection) if selection.client == client => {
+                    selection.deadline = deadline;
+                    Renewed::Kept
                 }
-                self.tell(&mut holds, renewal.slot.room, &[renewal.slot.time], Absence::Unknown, None);
-                renewed.push(Renewed::Kept);
-            } else {
-                renewed.push(Renewed::Lost);
+                None if put_back && held.lock.is_none() => {
+                    if holds.others(slot, &client).is_empty() {
+                        let address = self.tag(address);
+                        let writer = Writer::Gateway { chosen: Chosen::Explicitly, address };
+                        held.selection = Some(Selection { client, deadline, writer });
+                        Renewed::PutBack
+                    } else {
+                        Renewed::Superseded
+                    }
+                }
+                _ => Renewed::Lost,
+            };
+            if matches!(outcome, Renewed::Kept | Renewed::PutBack) {
+                holds.put(slot, held);
             }
+            self.tell(&mut holds, slot.room, [(slot.time, Absence::Unknown)], None);
+            renewed.push(outcome);
         }
         Ok(renewed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
         let mut holds = self.holds.lock();
+        let latest = Instant::now() + ttl;
         for (slot, client) in holders {
-            let latest = Instant::now() + ttl;
-            if let Some(selection) = holds.slot(slot).selection.as_mut().filter(|held| held.client == client)
-            {
+            let mut held = holds.live(slot);
+            if let Some(selection) = held.selection.as_mut().filter(|selection| selection.client == client) {
                 selection.deadline = selection.deadline.min(latest);
-                self.tell(&mut holds, slot.room, &[slot.time], Absence::Unknown, None);
+                holds.put(slot, held);
+                self.tell(&mut holds, slot.room, [(slot.time, Absence::Unknown)], None);
             }
         }
         Ok(())
@@ -242,14 +257,14 @@ impl HoldStore for MemoryStore {
     fn look(&self, slots: &[Slot]) {
         let mut holds = self.holds.lock();
         for slot in slots {
-            holds.slot(*slot);
-            self.tell(&mut holds, slot.room, &[slot.time], Absence::Unknown, None);
-            holds.forget_empty(*slot);
+            let held = holds.live(*slot);
+            holds.put(*slot, held);
+            self.tell(&mut holds, slot.room, [(slot.time, Absence::Unknown)], None);
         }
     }
 
     fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
-        Some(AddressTag(self.salt.hash_one(address)))
+        Some(AddressTag(self.salt.hash_one(address.to_canonical())))
     }
 
     fn storage(&self) -> watch::Receiver<Storage> {
