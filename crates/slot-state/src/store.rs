@@ -24,7 +24,7 @@ use crate::slot::{ClientId, Slot};
 /// | select | granted, other selection in the room ends | renewed | [`Selected::OwnLock`] | refused `SlotLocked` |
 /// | deselect | granted | granted | granted, lock stays | refused `NotOwner` |
 /// | lock | granted | granted, selection becomes the lock | granted: same fence, time left | refused `SlotLocked` |
-/// | unlock | refused `LockLost` | refused `LockLost` | granted | a lock: refused `NotOwner` |
+/// | unlock | refused `LockLost` | refused `LockLost` | granted | refused `NotOwner` |
 #[async_trait]
 pub trait HoldStore: Send + Sync + 'static {
     /// Selects a slot.

@@ -123,7 +123,7 @@ impl Scripts {
         let mut reply = self.call(&self.sources.read, &keys, &[]).await?;
         let mut values = reply.next::<Vec<redis::Value>>()?.into_iter();
         let mut state = || -> Option<KeyState> {
-            let raw = redis::from_redis_value(values.next()?).ok()?;
+            let raw: Vec<u8> = redis::from_redis_value(values.next()?).ok()?;
             let pttl = redis::from_redis_value(values.next()?).ok()?;
             Some(KeyState { raw, pttl })
         };

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::hold::{AddressTag, Chosen, Lock, Selection, Writer};
@@ -48,19 +47,28 @@ fn strange(expected: &str) -> StoreError {
     StoreError::Strange(format!("expected {expected}"))
 }
 
-/// The JSON under the key of a selection or lock. PHP writes the first field and two we do not need.
-#[derive(Deserialize)]
-struct HoldValue {
-    client_id: String,
-    fence: Option<f64>,
-    gateway: Option<String>,
-    chosen: Option<String>,
-    address: Option<String>,
+/// The JSON object under the key of a selection or lock. PHP writes a `client_id` and nothing else that matters;
+/// what is a hold here must be one to `hold` in `prelude.lua`.
+struct HoldValue(serde_json::Map<String, serde_json::Value>);
+
+impl HoldValue {
+    fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_str()
+    }
+
+    fn client(&self) -> ClientId {
+        ClientId::foreign(self.text("client_id").unwrap_or_default())
+    }
+
+    fn fence(&self) -> u64 {
+        let number = |value: &serde_json::Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+        self.0.get("fence").and_then(number).map_or(0, |fence| fence as u64)
+    }
 }
 
 /// A key's value and remaining milliseconds, as `read.lua` answers them.
 pub(super) struct KeyState {
-    pub(super) raw: String,
+    pub(super) raw: Vec<u8>,
     pub(super) pttl: i64,
 }
 
@@ -80,23 +88,30 @@ impl KeyState {
         if self.raw.is_empty() {
             return Ok(None);
         }
-        serde_json::from_str(&self.raw).map(Some).map_err(|_| NotAHold)
+        match serde_json::from_str(&String::from_utf8_lossy(&self.raw)) {
+            Ok(serde_json::Value::Object(fields))
+                if fields.get("client_id").is_some_and(|id| id.is_string()) =>
+            {
+                Ok(Some(HoldValue(fields)))
+            }
+            _ => Err(NotAHold),
+        }
     }
 
     /// The selection here, with its deadline by our clock.
     pub(super) fn selection(&self, now: Instant) -> Result<Option<Selection>, NotAHold> {
         Ok(self.hold()?.map(|hold| Selection {
-            client: ClientId::foreign(&hold.client_id),
+            client: hold.client(),
             deadline: self.deadline(now),
-            writer: match hold.gateway {
+            writer: match hold.text("gateway") {
                 None => Writer::Php,
                 Some(_) => Writer::Gateway {
-                    chosen: if hold.chosen.as_deref() == Some(POLL) {
+                    chosen: if hold.text("chosen") == Some(POLL) {
                         Chosen::ByPoll
                     } else {
                         Chosen::Explicitly
                     },
-                    address: hold.address.and_then(|tag| u64::from_str_radix(&tag, 16).ok()).map(AddressTag),
+                    address: hold.text("address").and_then(parse_tag),
                 },
             },
         }))
@@ -105,9 +120,9 @@ impl KeyState {
     /// The lock here, with its deadline by our clock.
     pub(super) fn lock(&self, now: Instant) -> Result<Option<Lock>, NotAHold> {
         Ok(self.hold()?.map(|hold| Lock {
-            client: ClientId::foreign(&hold.client_id),
+            client: hold.client(),
             deadline: self.deadline(now),
-            fence: hold.fence.map_or(0, |fence| fence as u64),
+            fence: hold.fence(),
         }))
     }
 }
@@ -120,6 +135,11 @@ pub(super) fn chosen_word(chosen: Chosen) -> &'static str {
         Chosen::Explicitly => "select",
         Chosen::ByPoll => POLL,
     }
+}
+
+/// The tag that [`AddressTag`] prints; `None` from anything else, the empty text of an unknown address included.
+pub(super) fn parse_tag(text: &str) -> Option<AddressTag> {
+    u64::from_str_radix(text, 16).ok().map(AddressTag)
 }
 
 #[cfg(test)]
@@ -146,5 +166,16 @@ mod tests {
         for raw in ["?", "a:1:{}", "[]", "{}", r#"{"client_id":7}"#, "null"] {
             assert!(state(raw).selection(now).is_err(), "{raw}");
         }
+        assert!(KeyState { raw: vec![0xff, 0xfe], pttl: 5000 }.selection(now).is_err());
+    }
+
+    #[tokio::test]
+    async fn other_fields_of_a_wrong_type_do_not_make_a_hold_unreadable() {
+        let now = Instant::now();
+        let raw =
+            r#"{"client_id":"abc","gateway":null,"chosen":1,"address":[],"fence":"7","client_id":"abd"}"#;
+        let held = state(raw).selection(now).expect("readable").expect("held");
+        assert_eq!((held.client.as_str(), held.writer), ("abd", Writer::Php));
+        assert_eq!(state(raw).lock(now).expect("readable").expect("held").fence, 7);
     }
 }

@@ -4,7 +4,7 @@ local client, slot_time, slot, prefix, ttl = ARGV[3], ARGV[4], ARGV[5] .. ARGV[4
 
 local locked = hold(lock)
 if locked and locked.client_id == client then
-  return { 'own_lock', seen, born, redis.call('PTTL', lock), tonumber(locked.fence) or 0 }
+  return { 'own_lock', seen, born, redis.call('PTTL', lock), math.max(tonumber(locked.fence) or 0, 0) }
 end
 if locked then return refuse('slot_locked') end
 local selected = hold(active)

@@ -16,8 +16,9 @@ end
 -- The record is made anew where it is missing; 'born' tells every gateway that the database was emptied.
 local born = state[2]
 if not born then
-  born = int(now_us)
-  redis.call('HSET', storage, 'mode', 'redis', 'epoch', ARGV[1], 'born', born)
+  -- The counter starts above every number that was ever given, so that what is read now is newer.
+  born, state[3] = int(now_us), now_us
+  redis.call('HSET', storage, 'mode', 'redis', 'epoch', ARGV[1], 'born', born, 'seq', born)
 elseif (tonumber(state[1]) or 0) < epoch then
   redis.call('HSET', storage, 'epoch', ARGV[1])
 elseif tonumber(state[1]) > epoch then
@@ -25,8 +26,8 @@ elseif tonumber(state[1]) > epoch then
 end
 
 -- The sequence number of this script, if it changes something: rises even when the counter was lost.
-local seq = math.max((tonumber(state[3]) or 0) + 1, now_us)
-local seen = state[3] or '0'
+local last = tonumber(state[3]) or 0
+local seq, seen = math.max(last + 1, now_us), int(last)
 -- Says what changed, after the writes: whoever reads this message has seen their notifications. 'slots' are those
 -- whose whole state this script knows; 'look' those where a foreign hold of the other kind stands beside; 'clients'
 -- whose selections were renewed, slot by slot.
@@ -35,7 +36,8 @@ local function commit(act, slots, look, clients)
   local change = { act = act, gateway = gateway, seq = int(seq), clients = clients }
   if #slots > 0 then change.slots = slots end
   if look and #look > 0 then change.look = look end
-  redis.call('PUBLISH', 'appointease:changes', cjson.encode(change))
+  -- Where this user may not publish, notifications are enough.
+  redis.pcall('PUBLISH', 'appointease:changes', cjson.encode(change))
 end
 
 -- The hold under a key; nil if there is none, or what is there is not a hold.
@@ -43,8 +45,12 @@ local function hold(key)
   local raw = redis.pcall('GET', key)
   if type(raw) ~= 'string' then return nil end
   local ok, value = pcall(cjson.decode, raw)
-  if ok and type(value) == 'table' and type(value.client_id) == 'string' then return value end
-  return nil
+  if not ok or type(value) ~= 'table' or type(value.client_id) ~= 'string' then return nil end
+  -- What another writer put under these names is worth nothing unless it is text.
+  for _, field in ipairs({ 'gateway', 'chosen', 'address' }) do
+    if type(value[field]) ~= 'string' then value[field] = nil end
+  end
+  return value
 end
 
 local function refuse(word) return { word, seen, born } end

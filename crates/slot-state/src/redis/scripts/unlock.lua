@@ -1,10 +1,10 @@
 -- KEYS: storage, active, lock, locks. ARGV[3..]: client, slot suffix.
 local active, lock, locks = KEYS[2], KEYS[3], KEYS[4]
-local locked = hold(lock)
+local locked, selected = hold(lock), hold(active)
+local holder = locked or selected
+if holder and holder.client_id ~= ARGV[3] then return refuse('not_owner') end
 if not locked then return refuse('lock_lost') end
-if locked.client_id ~= ARGV[3] then return refuse('not_owner') end
 redis.call('DEL', lock)
 redis.call('SREM', locks, ARGV[4])
-local selected = hold(active)
 commit('unlock', selected and {} or { ARGV[4] }, selected and { ARGV[4] })
 return { selected and 'look' or 'ok', int(seq), born }
