@@ -268,34 +268,38 @@ impl Picture {
 
     /// Ends what is past its deadline in these slots: the store could not be asked.
     pub(crate) fn expire(&self, slots: &[Slot]) {
-        let now = Instant::now();
+        let (now, watcher) = (Instant::now(), self.watcher());
         for slot in slots {
-            let Some(entry) = self.rooms.get(&slot.room).and_then(|slots| {
-                let entry = slots.get(&slot.time)?;
-                Some((entry.seq, entry.selection.clone(), entry.lock.clone()))
-            }) else {
-                continue;
-            };
-            let (seq, selection, lock) = entry;
+            let Some(mut slots) = self.rooms.get_mut(&slot.room) else { continue };
+            let Some(entry) = slots.get_mut(&slot.time) else { continue };
             let fact = SlotFact {
                 time: slot.time,
-                selection: selection.filter(|selection| selection.deadline > now),
-                lock: lock.filter(|lock| lock.deadline > now),
+                selection: entry.selection.clone().filter(|selection| selection.deadline > now),
+                lock: entry.lock.clone().filter(|lock| lock.deadline > now),
                 absence: Absence::Unknown,
             };
-            let facts = SmallVec::from_iter([fact]);
-            self.apply(Change { room: slot.room, seq, source: Source::Read, actor: None, facts });
+            let ending = Ending { slot: *slot, actor: None, now, chosen_anew: &[] };
+            if self.replace(entry, fact, &ending, watcher.as_deref())
+                && let Some(watcher) = &watcher
+            {
+                watcher.room_changed(slot.room);
+            }
         }
     }
 
-    /// A selection that was renewed lives until then, if it is still this client's.
-    pub(crate) fn prolong(&self, slot: Slot, client: &ClientId, deadline: Instant) {
-        if let Some(mut slots) = self.rooms.get_mut(&slot.room)
-            && let Some(selection) = slots.get_mut(&slot.time).and_then(|entry| entry.selection.as_mut())
-            && selection.client == *client
-        {
-            selection.deadline = selection.deadline.max(deadline);
+    /// A selection was renewed by command `seq` and lives until then, unless something newer is known. Says whether
+    /// it is shown at all. Does not count as news about the slot: nothing was learnt about a lock beside it.
+    pub(crate) fn prolong(&self, slot: Slot, client: &ClientId, deadline: Instant, seq: u64) -> bool {
+        let Some(mut slots) = self.rooms.get_mut(&slot.room) else { return false };
+        let Some(entry) = slots.get_mut(&slot.time) else { return false };
+        let Some(selection) = entry.selection.as_mut().filter(|held| held.client == *client) else {
+            return false;
+        };
+        if seq > entry.seq {
+            selection.deadline = deadline;
+            self.schedule(entry, slot);
         }
+        true
     }
 
     /// The number of the newest fact about a slot.

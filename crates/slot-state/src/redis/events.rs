@@ -1,6 +1,7 @@
 //! How changes by others arrive: keyspace notifications by key pattern, else client tracking, else polling.
 //! An event is a hint to look, never a fact. The feed is proven by a probe key whose own event must come back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +45,17 @@ impl Feed {
     }
 }
 
+/// How the server's notification flags were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// Nothing was missing.
+    Complete,
+    /// Some were missing, and so may be events.
+    Completed,
+    /// This user may not look, or not change them.
+    Forbidden,
+}
+
 /// A connection that receives pushes.
 pub(super) struct Subscription {
     connection: MultiplexedConnection,
@@ -71,28 +83,29 @@ impl Subscription {
         }
     }
 
-    /// Adds the missing notification flags to what is set; never takes any away. `false`: not allowed to.
-    pub(super) async fn complete_flags(&self) -> Result<bool, StoreError> {
+    /// Adds the missing notification flags to what is set; never takes any away.
+    pub(super) async fn complete_flags(&self) -> Result<Flags, StoreError> {
         const NAME: &str = "notify-keyspace-events";
-        let current: Vec<String> = match self.ask(redis::cmd("CONFIG").arg("GET").arg(NAME)).await {
+        let config: HashMap<String, String> = match self.ask(redis::cmd("CONFIG").arg("GET").arg(NAME)).await
+        {
             Ok(answer) => answer,
-            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => return Ok(false),
+            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => return Ok(Flags::Forbidden),
             Err(error) => return Err(error),
         };
-        let current = current.get(1).cloned().unwrap_or_default();
+        let current = config.get(NAME).cloned().unwrap_or_default();
         let all = current.contains('A');
         let missing: String =
             FLAGS.chars().filter(|flag| !current.contains(*flag) && (*flag == 'K' || !all)).collect();
         if missing.is_empty() {
-            return Ok(true);
+            return Ok(Flags::Complete);
         }
         tracing::info!(event = "redis_notify_flags_completed", before = current, added = missing);
         match self
             .ask::<Value>(redis::cmd("CONFIG").arg("SET").arg(NAME).arg(format!("{current}{missing}")))
             .await
         {
-            Ok(_) => Ok(true),
-            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => Ok(false),
+            Ok(_) => Ok(Flags::Completed),
+            Err(StoreError::Refusing(_) | StoreError::Strange(_)) => Ok(Flags::Forbidden),
             Err(error) => Err(error),
         }
     }
@@ -205,29 +218,37 @@ impl Listener {
         let parse = |slots: &[String]| -> Vec<Slot> {
             slots.iter().filter_map(|slot| keys::parse_suffix(slot)).collect()
         };
-        let slots = parse(&published.slots);
-        let absence = match published.act.as_str() {
-            "select" | "deselect" | "lock" | "unlock" => Absence::ByHolder,
-            _ => Absence::Unknown,
-        };
+        let (slots, look) = (parse(&published.slots), parse(&published.look));
         if published.act == "renew" {
             slots
                 .into_iter()
                 .zip(&published.clients)
                 .for_each(|(slot, client)| self.on_renewed(slot, client));
-        } else if published.gateway == self.gateway {
-            let seq = published.seq.parse().unwrap_or(u64::MAX);
-            slots.into_iter().for_each(|slot| self.reader.hint(slot, Hint::own(seq)));
-        } else {
-            slots.into_iter().for_each(|slot| self.reader.hint(slot, Hint::new(absence)));
+            return;
         }
-        parse(&published.look).into_iter().for_each(|slot| self.reader.hint(slot, Hint::new(absence)));
+        // A select names what it took first, then what its client gave up for it.
+        let given_up_from = match published.act.as_str() {
+            "select" => 1,
+            "deselect" | "unlock" => 0,
+            _ => usize::MAX,
+        };
+        let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(u64::MAX));
+        for (at, slot) in slots.into_iter().enumerate() {
+            let absence = if at >= given_up_from { Absence::ByHolder } else { Absence::Unknown };
+            self.reader.hint(slot, Hint::published(absence, own));
+        }
+        for slot in look {
+            self.reader.hint(slot, Hint::published(Absence::ByHolder, own));
+        }
     }
 
     /// The notifications of a renewal say nothing new, if the picture has that selection and nothing beside it.
+    /// One that is due here must be looked at: nothing else would ever wake up for it again.
     fn on_renewed(&self, slot: Slot, client: &str) {
-        let selection = self.picture.selection(slot);
-        if selection.is_some_and(|held| held.client.as_str() == client) && self.picture.lock(slot).is_none() {
+        let now = Instant::now();
+        let shown = self.picture.selection(slot);
+        let as_shown = shown.is_some_and(|held| held.client.as_str() == client && held.deadline > now);
+        if as_shown && self.picture.lock(slot).is_none() {
             self.reader.settle(slot);
         } else {
             self.reader.hint(slot, Hint::new(Absence::Unknown));

@@ -29,11 +29,11 @@ use self::reader::{Hint, Reader};
 use self::replaced::Replaced;
 use self::scripts::Scripts;
 use self::supervise::{FeedState, Supervisor};
-use self::value::{Reply, chosen_word};
+use self::value::{Reply, chosen_word, parse_tag};
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
-    ActorId, AddressTag, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal,
-    Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
+    ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
+    Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
 use crate::picture::Picture;
 use crate::slot::{ClientId, Slot};
@@ -115,6 +115,20 @@ impl RedisStore {
         error.into()
     }
 
+    /// A refusal that does not fit the picture says that the picture missed something.
+    fn refused(&self, slot: Slot, word: &str) -> HoldError {
+        let shown = self.picture.selection(slot).is_some() || self.picture.lock(slot).is_some();
+        if shown != matches!(word, "slot_locked" | "not_owner") {
+            self.look(&[slot]);
+        }
+        refusal(word)
+    }
+
+    /// A foreign hold stands beside the one a command changed: only a look knows all of the slot.
+    async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), HoldError> {
+        self.reader.look_after(slot, actor).await.map_err(|error| self.uncertain(slot, error))
+    }
+
     async fn run(
         &self,
         script: &redis::Script,
@@ -160,23 +174,31 @@ impl HoldStore for RedisStore {
             .collect();
         let mut args = vec![client.as_str(), &time, &room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
         args.extend(others.iter().map(String::as_str));
+        let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.select, *slot, &keys, &args).await?;
         match reply.word.as_str() {
             "own_lock" => return Ok(Selected::OwnLock),
             "ok" => {}
-            other => return Err(refusal(other)),
+            other => return Err(self.refused(*slot, other)),
         }
         let seq = reply.seq;
         let named = reply.remaining()?;
         let ended =
             named.iter().filter_map(|suffix| keys::parse_suffix(suffix)).filter(|ended| ended != slot);
         let mut facts: SmallVec<[SlotFact; 2]> = ended.map(empty).collect();
+        let doubtful: SmallVec<[Slot; 2]> = known
+            .into_iter()
+            .filter(|other| other.room == slot.room && other.time != slot.time)
+            .filter(|other| facts.iter().all(|fact| fact.time != other.time))
+            .collect();
         let writer = Writer::Gateway { chosen: ask.chosen, address: parse_tag(&address) };
         let selection = Selection { client: client.clone(), deadline: Instant::now() + ask.ttl, writer };
         // If the slot had another holder in the picture, that one's time had passed.
         let absence = Absence::Unknown;
         facts.push(SlotFact { time: slot.time, selection: Some(selection), lock: None, absence });
         self.tell(seq, facts, *slot, ask.actor);
+        // The picture had them as this client's, but they were not, or have a foreign lock beside.
+        self.look(&doubtful);
         Ok(Selected::Selection)
     }
 
@@ -190,12 +212,14 @@ impl HoldStore for RedisStore {
             Releaser::Address(address) => ("", self.tag(*address)),
         };
         let args = [client, &time, &room, keys::USER, &user, &address];
+        let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.deselect, slot, &keys, &args).await?;
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
-            "look" => self.look(&[slot]),
+            "look" => self.look_after(slot, ask.actor).await?,
+            "nothing" if self.picture.selection(slot).is_some() => self.look(&[slot]),
             "nothing" => {}
-            other => return Err(refusal(other)),
+            other => return Err(self.refused(slot, other)),
         }
         Ok(())
     }
@@ -207,11 +231,12 @@ impl HoldStore for RedisStore {
         let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(self.lock_ttl));
         let most = MAX_LOCKS_PER_CLIENT.to_string();
         let args = [client.as_str(), &time, &room, keys::LOCK, &ttl, &most];
+        let _under_way = self.reader.command(slot.room);
         let mut reply = self.run(&self.scripts.sources.lock, slot, &keys, &args).await?;
         let fresh = match reply.word.as_str() {
             "ok" => true,
             "own_lock" => false,
-            other => return Err(refusal(other)),
+            other => return Err(self.refused(slot, other)),
         };
         let left: i64 = reply.next()?;
         let fence: u64 = reply.next()?;
@@ -220,6 +245,8 @@ impl HoldStore for RedisStore {
             let lock = Some(Lock { client, deadline: Instant::now() + ttl, fence });
             let fact = SlotFact { time: slot.time, selection: None, lock, absence: Absence::Unknown };
             self.tell(reply.seq, SmallVec::from_iter([fact]), slot, actor);
+        } else if self.picture.lock(slot).is_none() {
+            self.look(&[slot]);
         }
         Ok(Locked { ttl, fence })
     }
@@ -228,11 +255,12 @@ impl HoldStore for RedisStore {
         let slot = ask.slot;
         let keys = [keys::active(slot), keys::lock(slot), keys::locks(&ask.client)];
         let args = [ask.client.as_str(), &keys::suffix(slot)];
+        let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.unlock, slot, &keys, &args).await?;
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
-            "look" => self.look(&[slot]),
-            other => return Err(refusal(other)),
+            "look" => self.look_after(slot, ask.actor).await?,
+            other => return Err(self.refused(slot, other)),
         }
         Ok(())
     }
@@ -258,7 +286,9 @@ impl HoldStore for RedisStore {
                 .iter()
                 .zip(&suffixes)
                 .for_each(|((_, client), suffix)| args.extend([client.as_str(), suffix]));
-            self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await?;
+            let shortened = self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await;
+            batch.iter().for_each(|(slot, _)| self.look(&[*slot]));
+            shortened?;
         }
         Ok(())
     }
@@ -315,38 +345,42 @@ impl RedisStore {
         let (seq, words) = answered.await.inspect_err(|_: &StoreError| self.look(&slots))?;
         let deadline = Instant::now() + ttl;
         let mut renewed = Vec::with_capacity(batch.len());
+        let (mut superseded, mut doubtful) = (Vec::new(), Vec::new());
         for ((ask, word), (_, _, address)) in batch.iter().zip(words).zip(&texts) {
-            let outcome = match word.as_str() {
-                "kept" => Renewed::Kept,
-                "left" => Renewed::Kept,
-                "put_back" => Renewed::PutBack,
-                "superseded" => Renewed::Superseded,
-                _ => Renewed::Lost,
-            };
-            if outcome == Renewed::PutBack {
-                let known = self.picture.selection(ask.slot).map(|selection| selection.writer);
-                let fresh =
-                    Writer::Gateway { chosen: crate::hold::Chosen::Explicitly, address: parse_tag(address) };
-                let selection =
-                    Selection { client: ask.client.clone(), deadline, writer: known.unwrap_or(fresh) };
-                let facts = SmallVec::from_iter([SlotFact {
-                    time: ask.slot.time,
-                    selection: Some(selection),
-                    lock: None,
-                    absence: Absence::Unknown,
-                }]);
-                self.tell(seq, facts, ask.slot, None);
-            } else if word != "kept" {
-                self.look(&[ask.slot]);
-            } else {
-                self.picture.prolong(ask.slot, &ask.client, deadline);
-            }
-            renewed.push(outcome);
+            let slot = ask.slot;
+            renewed.push(match word.as_str() {
+                "kept" => {
+                    if !self.picture.prolong(slot, &ask.client, deadline, seq) {
+                        doubtful.push(slot);
+                    }
+                    Renewed::Kept
+                }
+                // PHP's: it lives as long as PHP said.
+                "left" => {
+                    if self.picture.selection(slot).is_none_or(|held| held.client != ask.client) {
+                        doubtful.push(slot);
+                    }
+                    Renewed::Kept
+                }
+                "put_back" => {
+                    let writer = Writer::Gateway { chosen: Chosen::Explicitly, address: parse_tag(address) };
+                    let selection = Some(Selection { client: ask.client.clone(), deadline, writer });
+                    let fact = SlotFact { time: slot.time, selection, lock: None, absence: Absence::Unknown };
+                    self.tell(seq, SmallVec::from_iter([fact]), slot, None);
+                    Renewed::PutBack
+                }
+                "superseded" => {
+                    superseded.push(slot);
+                    Renewed::Superseded
+                }
+                _ => {
+                    doubtful.push(slot);
+                    Renewed::Lost
+                }
+            });
         }
+        self.reader.look_all(&superseded, Absence::ByHolder).await?;
+        self.reader.look_all(&doubtful, Absence::Unknown).await?;
         Ok(renewed)
     }
-}
-
-fn parse_tag(text: &str) -> Option<AddressTag> {
-    u64::from_str_radix(text, 16).ok().map(AddressTag)
 }

@@ -2,8 +2,8 @@
 //! at one key are applied in the order Redis answered them. A hint that comes while a look is under way is looked
 //! at again.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::scripts::Scripts;
 use super::value::NotAHold;
 use crate::event::{Absence, Change, Observation, SlotFact, Source};
+use crate::hold::ActorId;
 use crate::picture::Picture;
 use crate::slot::{Room, Slot};
 use crate::store::StoreError;
@@ -42,9 +43,9 @@ impl Hint {
         Hint { since: Instant::now(), absence, unless_known: None }
     }
 
-    /// A hint about what this gateway itself did.
-    pub(super) fn own(seq: u64) -> Self {
-        Hint { since: Instant::now(), absence: Absence::ByHolder, unless_known: Some(seq) }
+    /// A hint about what a gateway did; `own` is the number of the command if it was this one.
+    pub(super) fn published(absence: Absence, own: Option<u64>) -> Self {
+        Hint { unless_known: own, ..Hint::new(absence) }
     }
 }
 
@@ -52,9 +53,51 @@ impl Hint {
 pub(super) struct Reader {
     scripts: Arc<Scripts>,
     picture: Arc<Picture>,
-    dirty: Mutex<HashMap<Slot, Hint>>,
+    hints: Mutex<Hints>,
     wake: Notify,
     looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Hints {
+    dirty: HashMap<Slot, Hint>,
+    /// What the look under way asked for.
+    looked_at: HashSet<Slot>,
+    /// How many of this gateway's commands are under way in a room.
+    commands: HashMap<Room, usize>,
+}
+
+impl Hints {
+    /// Puts back a hint that was taken: what came since is newer.
+    fn put_back(&mut self, slot: Slot, hint: Hint) {
+        let newer = self.dirty.entry(slot).or_insert(hint);
+        newer.since = newer.since.min(hint.since);
+        if newer.absence == Absence::Unknown {
+            newer.absence = hint.absence;
+        }
+    }
+}
+
+/// A command of this gateway is under way in this room. Until it is dropped, hints about this gateway's own doings
+/// there wait: the command's answer says more than a look, as who did it.
+pub(super) struct CommandUnderWay<'a> {
+    reader: &'a Reader,
+    room: Room,
+}
+
+impl Drop for CommandUnderWay<'_> {
+    fn drop(&mut self) {
+        let mut hints = self.reader.hints.lock();
+        if let Entry::Occupied(mut commands) = hints.commands.entry(self.room) {
+            *commands.get_mut() -= 1;
+            if *commands.get() == 0 {
+                commands.remove();
+            }
+        }
+        if !hints.dirty.is_empty() {
+            self.reader.wake.notify_one();
+        }
+    }
 }
 
 impl Reader {
@@ -62,7 +105,7 @@ impl Reader {
         Arc::new(Reader {
             scripts,
             picture,
-            dirty: Mutex::default(),
+            hints: Mutex::default(),
             wake: Notify::new(),
             looking: tokio::sync::Mutex::new(()),
         })
@@ -70,7 +113,7 @@ impl Reader {
 
     /// Has a slot looked at soon. The first hint's time counts; what a later one knows of the reason is added.
     pub(super) fn hint(&self, slot: Slot, hint: Hint) {
-        match self.dirty.lock().entry(slot) {
+        match self.hints.lock().dirty.entry(slot) {
             Entry::Vacant(entry) => _ = entry.insert(hint),
             Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
@@ -83,9 +126,19 @@ impl Reader {
         self.wake.notify_one();
     }
 
-    /// Takes back a hint: what it hinted at is known to be as the picture has it.
+    /// Takes back a hint: what it hinted at is known to be as the picture has it, unless a look is under way that
+    /// may have seen something older and is about to say so.
     pub(super) fn settle(&self, slot: Slot) {
-        self.dirty.lock().remove(&slot);
+        let mut hints = self.hints.lock();
+        if !hints.looked_at.contains(&slot) {
+            hints.dirty.remove(&slot);
+        }
+    }
+
+    /// Call before a command of this gateway is sent, and drop when the picture has its outcome.
+    pub(super) fn command(&self, room: Room) -> CommandUnderWay<'_> {
+        *self.hints.lock().commands.entry(room).or_default() += 1;
+        CommandUnderWay { reader: self, room }
     }
 
     /// Follows hints, for ever.
@@ -93,38 +146,43 @@ impl Reader {
         loop {
             self.wake.notified().await;
             tokio::time::sleep(GATHER).await;
-            loop {
-                let batch: Vec<(Slot, Hint)> = {
-                    let mut dirty = self.dirty.lock();
-                    let slots: Vec<Slot> = dirty.keys().take(BATCH).copied().collect();
-                    slots.into_iter().filter_map(|slot| Some((slot, dirty.remove(&slot)?))).collect()
-                };
-                let taken = batch.len();
-                let batch: Vec<(Slot, Hint)> =
-                    batch.into_iter().filter(|(slot, hint)| self.needed(*slot, *hint)).collect();
-                if taken == 0 {
+            let batch = self.take();
+            for (number, part) in batch.chunks(BATCH).enumerate() {
+                if self.look(part, None).await.is_err() {
+                    self.give_up(&batch[number * BATCH..]);
+                    tokio::time::sleep(RETRY).await;
                     break;
                 }
-                if batch.is_empty() {
-                    continue;
-                }
-                if self.look(&batch).await.is_err() {
-                    let slots: Vec<Slot> = batch.iter().map(|(slot, _)| *slot).collect();
-                    self.picture.expire(&slots);
-                    batch.into_iter().for_each(|(slot, hint)| self.hint(slot, hint));
-                    tokio::time::sleep(RETRY).await;
-                } else {
-                    let now = Instant::now();
-                    for (_, hint) in batch {
-                        self.picture.observe(Observation::EventLag(now.duration_since(hint.since)));
-                    }
+                for (_, hint) in part {
+                    self.picture.observe(Observation::EventLag(hint.since.elapsed()));
                 }
             }
         }
     }
 
-    fn needed(&self, slot: Slot, hint: Hint) -> bool {
-        hint.unless_known.is_none_or(|seq| self.picture.seq(slot) < seq)
+    /// All hints that must be followed now. Those about a command whose answer is still to come stay.
+    fn take(&self) -> Vec<(Slot, Hint)> {
+        let mut dirty = std::mem::take(&mut self.hints.lock().dirty);
+        dirty.retain(|slot, hint| hint.unless_known.is_none_or(|seq| self.picture.seq(*slot) < seq));
+        let mut hints = self.hints.lock();
+        let mut now = Vec::with_capacity(dirty.len());
+        for (slot, hint) in dirty {
+            if hint.unless_known.is_some() && hints.commands.contains_key(&slot.room) {
+                hints.put_back(slot, hint);
+            } else {
+                now.push((slot, hint));
+            }
+        }
+        now
+    }
+
+    /// These cannot be read: what is due ends, and they are looked at again.
+    fn give_up(&self, batch: &[(Slot, Hint)]) {
+        let slots: Vec<Slot> = batch.iter().map(|(slot, _)| *slot).collect();
+        self.picture.expire(&slots);
+        let mut hints = self.hints.lock();
+        batch.iter().for_each(|(slot, hint)| hints.put_back(*slot, *hint));
+        self.wake.notify_one();
     }
 
     /// Looks at all of these, whatever their number. Returns how many looked different from the picture.
@@ -132,30 +190,39 @@ impl Reader {
         let mut changed = 0;
         for batch in slots.chunks(BATCH) {
             let batch: Vec<(Slot, Hint)> = batch.iter().map(|slot| (*slot, Hint::new(absence))).collect();
-            changed += self.look(&batch).await?;
+            changed += self.look(&batch, None).await?;
         }
         Ok(changed)
     }
 
-    async fn look(&self, batch: &[(Slot, Hint)]) -> Result<usize, StoreError> {
+    /// Looks at a slot after a command that does not know all about it.
+    pub(super) async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), StoreError> {
+        self.look(&[(slot, Hint::new(Absence::ByHolder))], actor).await.map(drop)
+    }
+
+    async fn look(&self, batch: &[(Slot, Hint)], actor: Option<ActorId>) -> Result<usize, StoreError> {
         let _one_at_a_time = self.looking.lock().await;
-        let (seq, states) = self.scripts.read(batch.iter().map(|(slot, _)| *slot)).await?;
-        let now = Instant::now();
-        let went_with_store = self.scripts.replaced.pending();
-        let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
-        for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
-            let fact = SlotFact {
-                time: slot.time,
-                selection: self.known(active.selection(now)),
-                lock: self.known(lock.lock(now)),
-                absence: if went_with_store { Absence::WithStore } else { hint.absence },
-            };
-            rooms.entry(slot.room).or_default().push(fact);
-        }
-        let apply = |(room, facts)| {
-            self.picture.apply(Change { room, seq, source: Source::Read, actor: None, facts })
-        };
-        Ok(rooms.into_iter().map(apply).sum())
+        self.hints.lock().looked_at = batch.iter().map(|(slot, _)| *slot).collect();
+        let answer = self.scripts.read(batch.iter().map(|(slot, _)| *slot)).await;
+        let changed = answer.map(|(seq, states)| {
+            let now = Instant::now();
+            let went_with_store = self.scripts.replaced.pending();
+            let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
+            for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
+                let fact = SlotFact {
+                    time: slot.time,
+                    selection: self.known(active.selection(now)),
+                    lock: self.known(lock.lock(now)),
+                    absence: if went_with_store { Absence::WithStore } else { hint.absence },
+                };
+                rooms.entry(slot.room).or_default().push(fact);
+            }
+            let apply =
+                |(room, facts)| self.picture.apply(Change { room, seq, source: Source::Read, actor, facts });
+            rooms.into_iter().map(apply).sum()
+        });
+        self.hints.lock().looked_at.clear();
+        changed
     }
 
     fn known<T>(&self, hold: Result<Option<T>, NotAHold>) -> Option<T> {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::events::{Feed, Listener, Subscription};
+use super::events::{Feed, Flags, Listener, Subscription};
 use super::link::Backoff;
 use super::{RedisStore, keys};
 use crate::event::{Absence, Observation};
@@ -75,7 +75,8 @@ pub(super) struct Supervisor {
     deadline: Duration,
     doubt: Notify,
     probe_now: Notify,
-    compared_at: Mutex<Instant>,
+    /// When everything was last read.
+    read_at: Mutex<Option<Instant>>,
 }
 
 impl Supervisor {
@@ -92,7 +93,7 @@ impl Supervisor {
             deadline,
             doubt: Notify::new(),
             probe_now: Notify::new(),
-            compared_at: Mutex::new(Instant::now()),
+            read_at: Mutex::new(None),
         })
     }
 
@@ -110,10 +111,11 @@ impl Supervisor {
                 () = self.probe_now.notified() => {}
             }
             let written = self.probe().await;
-            let flowing = match self.store.feed.current() {
-                Feed::Polling => self.compared_at.lock().elapsed() < PROBE_EVERY * 3,
+            let read_at = *self.read_at.lock();
+            let flowing = read_at.is_some_and(|at| match self.store.feed.current() {
+                Feed::Polling => at.elapsed() < PROBE_EVERY * 3,
                 Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
-            };
+            });
             self.store.feed.set_error(written.as_ref().err().map(ToString::to_string));
             self.update(written.err(), flowing);
         }
@@ -189,7 +191,9 @@ impl Supervisor {
                     None => return Err(StoreError::Away("the event connection was closed".into())),
                 },
                 _ = checks.tick() => {
-                    if feed == Feed::Polling && started.elapsed() > FLAGS_EVERY {
+                    // A probe that came back after all: writes were not taken when the feed was chosen.
+                    let better = started.elapsed() > FLAGS_EVERY || self.listener.probe_age() < started.elapsed();
+                    if feed == Feed::Polling && better {
                         return Ok(());
                     }
                     if feed != Feed::Polling && self.listener.probe_age() > PROBE_LOST {
@@ -197,8 +201,10 @@ impl Supervisor {
                     }
                     if flags_checked.elapsed() >= FLAGS_EVERY {
                         flags_checked = Instant::now();
-                        if feed == Feed::Notifications {
-                            subscription.complete_flags().await?;
+                        if feed == Feed::Notifications
+                            && subscription.complete_flags().await? == Flags::Completed
+                        {
+                            self.doubt.notify_one();
                         }
                     }
                 }
@@ -207,13 +213,13 @@ impl Supervisor {
     }
 
     async fn choose_feed(&self, subscription: &mut Subscription) -> Result<Feed, StoreError> {
-        let allowed = subscription.complete_flags().await?;
+        let flags = subscription.complete_flags().await?;
         let db = self.events.get_connection_info().redis_settings().db();
         let subscribed = subscription.notifications(db).await;
         if subscribed.is_ok() && self.proven(subscription).await {
             return Ok(Feed::Notifications);
         }
-        if !allowed {
+        if flags == Flags::Forbidden {
             tracing::warn!(
                 event = "redis_notify_flags_refused",
                 storage = "redis",
@@ -257,7 +263,8 @@ impl Supervisor {
                 Feed::Polling => PROBE_EVERY / 2,
                 Feed::Notifications | Feed::Tracking => COMPARE_EVERY,
             };
-            if because == Because::Comparison && self.compared_at.lock().elapsed() < pause {
+            let read_at = *self.read_at.lock();
+            if because == Because::Comparison && read_at.is_some_and(|at| at.elapsed() < pause) {
                 continue;
             }
             match self.read_all(because).await {
@@ -285,7 +292,10 @@ impl Supervisor {
         let slots: Vec<Slot> = slots.into_iter().collect();
         let changed = store.reader.look_all(&slots, Absence::Unknown).await?;
         store.scripts.replaced.dealt_with(replacements);
-        *self.compared_at.lock() = Instant::now();
+        *self.read_at.lock() = Some(Instant::now());
+        if !store.storage.borrow().flowing {
+            self.probe_now.notify_one();
+        }
         let elapsed_ms = started.elapsed().as_millis() as u64;
         if because == Because::Doubt {
             tracing::info!(event = "read_anew", storage = "redis", slots = slots.len(), changed, elapsed_ms);
