@@ -1,0 +1,81 @@
+//! One suite of behaviours of a `HoldStore`, run on every backend: its trait's documentation, tested.
+//! A behaviour is a function of an open store; the list below names each once.
+
+mod house;
+
+#[path = "conformance/endings.rs"]
+mod endings;
+#[path = "conformance/lifetimes.rs"]
+mod lifetimes;
+#[path = "conformance/outcomes.rs"]
+mod outcomes;
+
+/// How long a lock lasts where a test does not wait for its end, and where it does.
+const LOCK_TTLS: [std::time::Duration; 2] =
+    [std::time::Duration::from_secs(60), std::time::Duration::from_millis(700)];
+
+macro_rules! behaviours {
+    ($($module:ident { $($name:ident),* $(,)? } lock_ttl $ttl:literal)*) => {
+        mod in_memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let house = super::house::House::open(None, super::LOCK_TTLS[$ttl]);
+                    super::$module::$name(house).await;
+                }
+            )*)*
+        }
+
+        mod on_redis {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let redis = support::RedisServer::start().await;
+                    let house = super::house::House::open(Some(redis.url()), super::LOCK_TTLS[$ttl]);
+                    house.ready().await;
+                    super::$module::$name(house).await;
+                }
+            )*)*
+        }
+    };
+}
+
+behaviours! {
+    outcomes {
+        a_free_slot_is_selected_and_shown_before_the_answer,
+        selecting_an_own_selection_again_renews_it,
+        selecting_an_own_lock_changes_nothing,
+        what_another_holds_is_neither_selected_nor_locked,
+        a_move_is_one_change_with_no_state_between,
+        selections_in_different_rooms_do_not_end_each_other,
+        deselecting_releases_only_an_own_selection,
+        a_selection_becomes_the_lock,
+        locking_again_gives_the_same_fence_and_the_time_left,
+        fences_rise,
+        unlocking_releases_only_an_own_lock,
+        a_client_has_three_locks_at_most_until_it_unlocks_one,
+        clients_are_compared_byte_for_byte,
+        of_many_at_once_one_wins,
+        one_client_in_a_hurry_ends_with_one_selection,
+    } lock_ttl 0
+    lifetimes {
+        a_selection_ends_on_time,
+        a_renewed_selection_outlives_its_first_deadline,
+        a_renewal_may_bring_the_end_nearer,
+        a_renewal_of_what_is_not_ones_own_is_lost,
+        what_is_gone_is_put_back_only_where_asked_and_free,
+        a_selection_elsewhere_in_the_room_supersedes_what_would_be_put_back,
+        many_renewals_are_answered_in_the_order_asked,
+        shortening_never_prolongs_and_leaves_others_alone,
+        looking_at_what_lives_changes_nothing,
+    } lock_ttl 0
+    endings {
+        a_release_says_that_its_holder_gave_it_up_and_on_which_connection,
+        a_release_by_address_needs_the_same_address,
+        an_address_has_one_tag_and_its_ipv6_spelling_the_same,
+        every_hold_of_a_client_is_found,
+    } lock_ttl 0
+    lifetimes {
+        a_lock_ends_on_time_and_its_slot_and_place_are_free_again,
+    } lock_ttl 1
+}

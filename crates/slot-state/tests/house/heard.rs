@@ -1,0 +1,76 @@
+//! What a picture told its watcher, in order.
+
+use std::sync::{Mutex, MutexGuard};
+
+use slot_state::{EndReason, HoldEnded, Observation, Room, Slot, Storage, Watcher};
+use support::eventually;
+
+use super::SOON;
+
+/// Remembers everything.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    rooms: Vec<Room>,
+    ended: Vec<HoldEnded>,
+    read_anew: usize,
+    observed: Vec<Observation>,
+}
+
+impl Heard {
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+
+    /// How often this room was said to have changed.
+    pub(crate) fn changes(&self, room: Room) -> usize {
+        self.all().rooms.iter().filter(|changed| **changed == room).count()
+    }
+
+    /// All holds that ended on this slot.
+    pub(crate) fn endings(&self, slot: Slot) -> Vec<HoldEnded> {
+        self.all().ended.iter().filter(|ended| ended.slot == slot).cloned().collect()
+    }
+
+    /// Why the holds on this slot ended.
+    pub(crate) fn reasons(&self, slot: Slot) -> Vec<EndReason> {
+        self.endings(slot).into_iter().map(|ended| ended.why).collect()
+    }
+
+    /// How often everything was read anew.
+    pub(crate) fn read_anew(&self) -> usize {
+        self.all().read_anew
+    }
+
+    /// How many observations are of this kind.
+    pub(crate) fn count(&self, kind: impl Fn(&Observation) -> bool) -> usize {
+        self.all().observed.iter().filter(|observation| kind(observation)).count()
+    }
+
+    /// Waits for the first hold to end on this slot.
+    pub(crate) async fn ended(&self, slot: Slot) -> HoldEnded {
+        eventually("the hold ends", SOON, async || self.endings(slot).into_iter().next()).await
+    }
+}
+
+impl Watcher for Heard {
+    fn room_changed(&self, room: Room) {
+        self.all().rooms.push(room);
+    }
+
+    fn hold_ended(&self, ended: HoldEnded) {
+        self.all().ended.push(ended);
+    }
+
+    fn read_anew(&self) {
+        self.all().read_anew += 1;
+    }
+
+    fn storage_changed(&self, _: Storage) {}
+
+    fn observed(&self, observation: Observation) {
+        self.all().observed.push(observation);
+    }
+}

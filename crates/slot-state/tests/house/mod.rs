@@ -1,0 +1,175 @@
+//! A store at work in a test, with an ear on its picture. Used by every test binary of the crate.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+mod heard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slot_state::{
+    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, OpenStore,
+    Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot, StoreConfig,
+    StoreError, open, parse_date,
+};
+use support::eventually;
+use tokio::task::JoinSet;
+
+pub(crate) use heard::Heard;
+
+/// How long a test waits for what should happen soon.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// Longer than any test.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// An open store, and all that its picture told.
+pub(crate) struct House {
+    pub(crate) store: Arc<dyn HoldStore>,
+    pub(crate) picture: Arc<Picture>,
+    pub(crate) heard: Arc<Heard>,
+    _tasks: JoinSet<()>,
+}
+
+impl House {
+    /// Opens what the configuration names, without waiting for anything.
+    pub(crate) fn open(redis_url: Option<String>, lock_ttl: Duration) -> Self {
+        let redis_command_timeout = Duration::from_millis(250);
+        let config = StoreConfig { redis_url, redis_command_timeout, lock_ttl };
+        let OpenStore { store, picture, tasks } = open(&config).expect("the configuration names a store");
+        let heard = Arc::new(Heard::default());
+        let watcher: Arc<dyn slot_state::Watcher> = heard.clone();
+        picture.watch(Arc::downgrade(&watcher));
+        House { store, picture, heard, _tasks: tasks }
+    }
+
+    /// On this Redis, taking writes and hearing of those of others.
+    pub(crate) async fn on(url: &str) -> Self {
+        let house = Self::open(Some(url.to_owned()), LONG);
+        house.ready().await;
+        house
+    }
+
+    /// Waits until the store takes writes and events flow.
+    pub(crate) async fn ready(&self) {
+        eventually("the store is ready", SOON, async || {
+            let storage = *self.store.storage().borrow();
+            (storage.writable && storage.flowing).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the store has this way of hearing of changes, and proof of it.
+    pub(crate) async fn fed_by(&self, feed: &str) {
+        eventually(&format!("events come by {feed}"), SOON, async || {
+            (self.feed() == feed && self.store.storage().borrow().flowing).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn feed(&self) -> String {
+        self.store.health()["redis"]["feed"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) async fn select(&self, slot: Slot, name: &str) -> Result<Selected, HoldError> {
+        self.select_for(slot, name, LONG).await
+    }
+
+    pub(crate) async fn select_for(
+        &self,
+        slot: Slot,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<Selected, HoldError> {
+        let (chosen, actor) = (Chosen::Explicitly, Some(ActorId(1)));
+        self.store.select(SelectAsk { slot, client: client(name), ttl, chosen, address: None, actor }).await
+    }
+
+    pub(crate) async fn deselect(&self, slot: Slot, name: &str) -> Result<(), HoldError> {
+        let by = Releaser::Client(client(name));
+        self.store.deselect(DeselectAsk { slot, by, actor: Some(ActorId(2)) }).await
+    }
+
+    pub(crate) async fn lock(&self, slot: Slot, name: &str) -> Result<Locked, HoldError> {
+        self.store.lock(LockAsk { slot, client: client(name), actor: Some(ActorId(3)) }).await
+    }
+
+    pub(crate) async fn unlock(&self, slot: Slot, name: &str) -> Result<(), HoldError> {
+        self.store.unlock(LockAsk { slot, client: client(name), actor: Some(ActorId(4)) }).await
+    }
+
+    pub(crate) async fn renew(&self, slot: Slot, name: &str, put_back: bool) -> Result<Renewed, StoreError> {
+        let renewal = Renewal { slot, client: client(name), put_back, address: None };
+        Ok(self.store.renew(vec![renewal], LONG).await?.remove(0))
+    }
+
+    pub(crate) fn view(&self, room: Room) -> RoomView {
+        self.picture.view(room)
+    }
+
+    /// Who selected a slot, as far as the picture knows.
+    pub(crate) fn selected_by(&self, slot: Slot) -> Option<String> {
+        self.picture.selection(slot).map(|held| held.client.to_string())
+    }
+
+    /// Who locked a slot, as far as the picture knows.
+    pub(crate) fn locked_by(&self, slot: Slot) -> Option<String> {
+        self.picture.lock(slot).map(|held| held.client.to_string())
+    }
+
+    /// Waits until the picture shows this selection.
+    pub(crate) async fn shows_selection(&self, slot: Slot, name: Option<&str>) {
+        self.shows("selection", name, || self.selected_by(slot)).await;
+    }
+
+    /// Waits until the picture shows this lock.
+    pub(crate) async fn shows_lock(&self, slot: Slot, name: Option<&str>) {
+        self.shows("lock", name, || self.locked_by(slot)).await;
+    }
+
+    async fn shows(&self, what: &str, name: Option<&str>, shown: impl Fn() -> Option<String>) {
+        eventually(&format!("the picture shows {name:?} with a {what}"), SOON, async || {
+            (shown().as_deref() == name).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A client.
+pub(crate) fn client(name: &str) -> ClientId {
+    name.parse().expect("a client's name")
+}
+
+/// A room; its number is the employee's.
+pub(crate) fn room(number: u64) -> Room {
+    let date = parse_date("2031-03-09").expect("a date");
+    Room { date, employee_id: EmployeeId::new(number).expect("an employee") }
+}
+
+/// A slot of room 7.
+pub(crate) fn slot(time: &str) -> Slot {
+    slot_in(7, time)
+}
+
+pub(crate) fn slot_in(number: u64, time: &str) -> Slot {
+    room(number).slot(time.parse().expect("a time"))
+}
+
+/// What the rules said, of a request that must not be granted.
+pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, HoldError>) -> Refusal {
+    match outcome {
+        Err(HoldError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// How the support crate names the same room.
+pub(crate) fn named(room: Room) -> support::Room {
+    support::Room { date: room.date.to_string(), employee_id: room.employee_id.get() }
+}
+
+pub(crate) fn active_key(slot: Slot) -> String {
+    named(slot.room).active_key(&slot.time.to_string())
+}
+
+pub(crate) fn lock_key(slot: Slot) -> String {
+    named(slot.room).lock_key(&slot.time.to_string())
+}

@@ -1,0 +1,157 @@
+//! Holds that went with the store end as vanished and may be put back; nothing else does.
+
+use std::time::Duration;
+
+use slot_state::{EndReason, Observation, Renewed, Slot};
+use support::{RedisServer, eventually, holds_for};
+
+use crate::house::{House, SOON, active_key, named, room, slot, slot_in};
+
+/// Two selections and a lock.
+async fn furnish(house: &House) -> [Slot; 3] {
+    let places = [slot("10:00"), slot_in(8, "10:00"), slot("11:00")];
+    house.select(places[0], "ann").await.expect("granted");
+    house.select(places[1], "bob").await.expect("granted");
+    house.lock(places[2], "cis").await.expect("granted");
+    places
+}
+
+async fn vanish(house: &House, redis: &RedisServer, places: &[Slot]) {
+    for place in places {
+        let ended = house.heard.ended(*place).await;
+        assert_eq!((ended.why, ended.actor), (EndReason::Vanished, None), "{place:?}");
+    }
+    assert!(house.heard.read_anew() > 0);
+    deletions_are_acts_again(house, redis).await;
+}
+
+/// Everything was read anew: what is gone now, did not go with the store.
+async fn deletions_are_acts_again(house: &House, redis: &RedisServer) {
+    let mut php = redis.php().await;
+    eventually("a deletion is not taken for a loss of the store", SOON, async || {
+        house.select(slot("12:00"), "eve").await.expect("granted");
+        php.delete(&named(room(7)), "12:00").await;
+        house.shows_selection(slot("12:00"), None).await;
+        (house.heard.reasons(slot("12:00")).last() == Some(&EndReason::Lost)).then_some(())
+    })
+    .await;
+}
+
+/// What was lost comes back on request, and everything works as before.
+async fn go_on(house: &House, redis: &RedisServer) {
+    assert_eq!(house.renew(slot("10:00"), "ann", true).await, Ok(Renewed::PutBack));
+    assert_eq!(house.renew(slot_in(8, "10:00"), "bob", false).await, Ok(Renewed::Lost));
+    assert_eq!(house.selected_by(slot("10:00")).as_deref(), Some("ann"));
+    let mut php = redis.php().await;
+    php.select(&named(room(8)), "10:00", "pia").await;
+    house.shows_selection(slot_in(8, "10:00"), Some("pia")).await;
+    php.delete(&named(room(7)), "10:00").await;
+    house.shows_selection(slot("10:00"), None).await;
+    house.lock(slot("11:00"), "cis").await.expect("granted");
+    assert_eq!(house.heard.reasons(slot("10:00")), [EndReason::Vanished, EndReason::Lost]);
+}
+
+#[tokio::test]
+async fn after_a_flush_holds_end_as_vanished_and_may_be_put_back() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let fence = house.lock(slot_in(9, "10:00"), "dan").await.expect("granted").fence;
+    let places = furnish(&house).await;
+    redis.run::<String>(&["FLUSHDB"]).await;
+    vanish(&house, &redis, &places).await;
+    go_on(&house, &redis).await;
+    let again = house.lock(slot_in(9, "10:00"), "dan").await.expect("granted").fence;
+    assert!(again > fence, "a fence rises over a flush");
+}
+
+#[tokio::test]
+async fn what_others_write_right_after_a_flush_is_seen_and_not_taken_for_vanished() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let places = furnish(&house).await;
+    let mut php = redis.php().await;
+    redis.run::<String>(&["FLUSHALL"]).await;
+    php.select(&named(room(7)), "10:00", "pia").await;
+    house.shows_selection(slot("10:00"), Some("pia")).await;
+    vanish(&house, &redis, &places[1..]).await;
+    assert_eq!(house.heard.reasons(places[0]), [EndReason::Lost], "somebody has it");
+    assert_eq!(house.selected_by(places[0]).as_deref(), Some("pia"));
+}
+
+#[tokio::test]
+async fn after_a_restart_with_nothing_in_it_holds_end_as_vanished() {
+    let mut redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let places = furnish(&house).await;
+    redis.restart_empty().await;
+    vanish(&house, &redis, &places).await;
+    house.fed_by("notifications").await;
+    go_on(&house, &redis).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_with_everything_in_it_nothing_ends() {
+    let mut redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let places = furnish(&house).await;
+    redis.restart().await;
+    eventually("it takes writes", SOON, async || house.select(slot("20:00"), "dan").await.ok()).await;
+    house.deselect(slot("20:00"), "dan").await.expect("its own");
+    house.fed_by("notifications").await;
+    for place in places {
+        assert!(house.heard.endings(place).is_empty());
+    }
+    assert_eq!(house.picture.count(), (2, 1));
+    assert_eq!(house.renew(slot("10:00"), "ann", false).await, Ok(Renewed::Kept));
+}
+
+#[tokio::test]
+async fn evicted_holds_end_as_vanished() {
+    for policy in ["volatile-random", "allkeys-lru"] {
+        let redis = RedisServer::start().await;
+        let house = House::on(&redis.url()).await;
+        let places = furnish(&house).await;
+        redis.run::<String>(&["CONFIG", "SET", "maxmemory-policy", policy]).await;
+        redis.run::<String>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+        // Memory is freed before the next command that may need some is carried out.
+        let refused = redis.try_run::<String>(&["SET", "x", "x"]).await;
+        redis.run::<String>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        assert!(refused.is_err(), "there is never that little in use");
+        for place in places {
+            assert_eq!(house.heard.ended(place).await.why, EndReason::Vanished, "{policy}");
+        }
+        house.ready().await;
+        assert_eq!(house.renew(slot("10:00"), "ann", true).await, Ok(Renewed::PutBack));
+    }
+}
+
+#[tokio::test]
+async fn the_storage_record_alone_may_be_lost_without_any_hold_ending() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let places = furnish(&house).await;
+    let first = house.lock(slot_in(9, "10:00"), "dan").await.expect("granted").fence;
+    redis.run::<i64>(&["DEL", "appointease_storage"]).await;
+    eventually("the record is made anew", SOON, async || {
+        redis.run::<bool>(&["EXISTS", "appointease_storage"]).await.then_some(())
+    })
+    .await;
+    let period = Duration::from_millis(300);
+    holds_for("nothing ends", period, async || house.picture.count() == (2, 2)).await;
+    assert!(places.iter().all(|place| house.heard.endings(*place).is_empty()));
+    assert!(house.lock(slot_in(9, "11:00"), "dan").await.expect("granted").fence > first);
+    deletions_are_acts_again(&house, &redis).await;
+}
+
+#[tokio::test]
+async fn what_no_event_told_of_is_found_by_comparison_where_events_are_missing() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    furnish(&house).await;
+    // SWAPDB and the like tell nobody; here the events are switched off for the moment of the deletion.
+    redis.run::<String>(&["CONFIG", "SET", "notify-keyspace-events", ""]).await;
+    assert_eq!(redis.run::<i64>(&["DEL", &active_key(slot("10:00"))]).await, 1);
+    assert_eq!(house.heard.ended(slot("10:00")).await.why, EndReason::Lost);
+    house.fed_by("notifications").await;
+    assert_eq!(house.heard.count(|seen| matches!(seen, Observation::StoreError(_))), 0);
+}

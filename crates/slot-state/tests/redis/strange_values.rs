@@ -1,0 +1,138 @@
+//! Values that are not holds, keys that are not ours, and our own bookkeeping overwritten.
+
+use slot_state::{EndReason, Observation, Refusal};
+use support::{RedisServer, eventually};
+
+use crate::house::{House, SOON, active_key, lock_key, named, refusal, room, slot};
+
+const NOT_HOLDS: [&[u8]; 9] = [
+    b"",
+    b"not json",
+    b"[]",
+    b"{}",
+    b"null",
+    br#"{"client_id":7}"#,
+    br#"a:1:{s:9:"client_id";s:1:"a";}"#,
+    &[0xff, 0xfe, 0x00, 0x80],
+    br#"{"client_id":"pia""#,
+];
+
+async fn set(redis: &RedisServer, key: &str, value: &[u8]) {
+    let mut connection = redis.connection().await;
+    redis::cmd("SETEX").arg(key).arg(60).arg(value).exec_async(&mut connection).await.expect("redis sets");
+}
+
+#[tokio::test]
+async fn what_is_not_a_hold_holds_nothing_and_hides_nothing() {
+    let redis = RedisServer::start().await;
+    let (house, mut php) = (House::on(&redis.url()).await, redis.php().await);
+    for (hour, value) in NOT_HOLDS.iter().enumerate() {
+        set(&redis, &active_key(slot(&format!("{hour:02}:00"))), value).await;
+        set(&redis, &lock_key(slot(&format!("{hour:02}:30"))), value).await;
+    }
+    redis.run::<i64>(&["RPUSH", &active_key(slot("20:00")), "x"]).await;
+    redis.run::<i64>(&["HSET", &lock_key(slot("20:30")), "client_id", "x"]).await;
+    php.select(&named(room(7)), "21:00", "pia").await;
+    house.shows_selection(slot("21:00"), Some("pia")).await;
+    assert_eq!(house.view(room(7)).active, [slot("21:00").time]);
+    assert_eq!(house.view(room(7)).locked, []);
+    // All but the empty value; no event tells of lists and hashes.
+    eventually("they are counted", SOON, async || {
+        let skipped = house.heard.count(|seen| matches!(seen, Observation::ForeignSkipped));
+        (skipped >= 2 * (NOT_HOLDS.len() - 1)).then_some(())
+    })
+    .await;
+    for time in ["00:00", "07:00", "07:30", "20:00", "20:30"] {
+        house.select(slot(time), "ann").await.expect("it is free");
+        assert_eq!(house.selected_by(slot(time)).as_deref(), Some("ann"));
+    }
+    let fresh = House::on(&redis.url()).await;
+    fresh.shows_selection(slot("21:00"), Some("pia")).await;
+    fresh.shows_selection(slot("20:30"), Some("ann")).await;
+}
+
+#[tokio::test]
+async fn a_hold_overwritten_by_something_unreadable_is_lost() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    house.select(slot("10:00"), "ann").await.expect("granted");
+    set(&redis, &active_key(slot("10:00")), &[0xff]).await;
+    assert_eq!(house.heard.ended(slot("10:00")).await.why, EndReason::Lost);
+    house.select(slot("10:00"), "bob").await.expect("it is free");
+}
+
+#[tokio::test]
+async fn fields_of_a_wrong_type_beside_the_client_do_not_matter() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let odd =
+        br#"{"client_id":"p\u00efa <x>","gateway":null,"chosen":[],"address":7,"fence":"x","epoch":{}}"#;
+    set(&redis, &active_key(slot("10:00")), odd).await;
+    set(&redis, &lock_key(slot("11:00")), odd).await;
+    house.shows_selection(slot("10:00"), Some("pïa <x>")).await;
+    house.shows_lock(slot("11:00"), Some("pïa <x>")).await;
+    assert_eq!(refusal(house.select(slot("10:00"), "ann").await), Refusal::SlotLocked);
+    assert_eq!(refusal(house.lock(slot("11:00"), "ann").await), Refusal::SlotLocked);
+    let mut values = Vec::new();
+    for _ in 0..40 {
+        values.extend_from_slice(br#"{"client_id":"#);
+    }
+    set(&redis, &active_key(slot("12:00")), &values).await;
+    house.select(slot("12:00"), "ann").await.expect("it is free");
+}
+
+#[tokio::test]
+async fn keys_that_only_look_like_ours_are_counted_and_left_alone() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let hold = br#"{"client_id":"pia"}"#;
+    let strangers = [
+        "appointease_active_2031-03-09_7_09:30:00",
+        "appointease_active_2031-03-09_07_09:30",
+        "appointease_active_2031-02-30_7_09:30",
+        "appointease_active_",
+        "appointease_lock_*",
+        "appointease_lock_2031-03-09_99999999999_09:30",
+        "wp:appointease_active_2031-03-09_7_09:30",
+    ];
+    for key in strangers {
+        set(&redis, key, hold).await;
+    }
+    eventually("they are counted", SOON, async || {
+        (house.heard.count(|seen| matches!(seen, Observation::ForeignSkipped)) >= 6).then_some(())
+    })
+    .await;
+    assert_eq!(house.picture.count(), (0, 0));
+    for key in strangers {
+        assert!(redis.run::<bool>(&["EXISTS", key]).await, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn our_own_bookkeeping_overwritten_with_another_type_is_made_anew() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let first = house.lock(slot("09:00"), "ann").await.expect("granted");
+    for key in ["appointease_storage", "appointease_locks_ann", &named(room(7)).user_key("ann")] {
+        redis.run::<i64>(&["DEL", key]).await;
+        redis.run::<i64>(&["RPUSH", key, "x"]).await;
+    }
+    house.select(slot("10:00"), "ann").await.expect("granted");
+    let second = house.lock(slot("11:00"), "ann").await.expect("granted");
+    assert!(second.fence > first.fence, "a fence rises even when its counter was lost");
+    redis.run::<i64>(&["HSET", "appointease_storage", "seq", "x", "fence", "x", "epoch", "x"]).await;
+    let third = house.lock(slot("12:00"), "ann").await.expect("granted");
+    assert!(third.fence > second.fence);
+    redis.php().await.select(&named(room(7)), "13:00", "pia").await;
+    house.shows_selection(slot("13:00"), Some("pia")).await;
+    assert_eq!(house.locked_by(slot("09:00")).as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn a_newer_storage_epoch_is_taken_over() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    redis.run::<i64>(&["HSET", "appointease_storage", "epoch", "41"]).await;
+    house.select(slot("10:00"), "ann").await.expect("granted");
+    assert_eq!(house.store.health()["redis"]["storage_epoch"], 41);
+}
