@@ -87,7 +87,12 @@ pub async fn run(
     let (services, mut tasks) = compose(&config)?;
     let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     let storage = services.commands.storage().mode.as_str();
-    tracing::info!(event = "listening", listen, storage, "WebSocket at /ws; see / for every path");
+    tracing::info!(
+        event = "listening",
+        listen,
+        storage,
+        "browsers connect to ws://{listen}/ws; http://{listen}/ lists every path"
+    );
     let server = http::Server::start(listener, services.clone());
     stop.await;
     tracing::info!(event = "stopping", connections = services.connections.count());

@@ -150,6 +150,11 @@ impl Connection {
         }
     }
 
+    /// Whether the end has been said.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.outbox.lock().closing.is_some()
+    }
+
     fn write(&self, outbox: &mut Outbox, bytes: &[u8]) {
         let mut written = 0;
         if outbox.waiting.is_empty() {

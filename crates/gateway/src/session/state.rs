@@ -110,6 +110,7 @@ impl Session {
                 self.answer(&ServerFrame::Pong { id });
                 Ok(())
             }
+            Request::Legacy(_) if !self.services.legacy_enabled => Err(RequestError::Unsupported),
             Request::Legacy(fields) => {
                 let mut reply = heartbeat::answer(&self.services, &fields, self.origin()).await;
                 if let Some(id) = frame.id.clone() {
