@@ -158,6 +158,8 @@ pub(super) struct Listener {
     pub(super) gateway: String,
     /// Counts events of this gateway's own probe key.
     pub(super) probes_seen: AtomicU64,
+    /// Those of them that were notifications.
+    pub(super) probes_notified: AtomicU64,
     /// When the last of them came.
     pub(super) probe_seen_at: Mutex<Instant>,
 }
@@ -202,8 +204,14 @@ impl Listener {
             let absence = if event == "evicted" { Absence::WithStore } else { Absence::Unknown };
             self.reader.hint(slot, Hint::new(absence));
         } else if key.strip_prefix(keys::PROBE) == Some(&self.gateway) {
-            self.probes_seen.fetch_add(1, Ordering::Relaxed);
-            *self.probe_seen_at.lock() = Instant::now();
+            // SET with a time to live: `set` and `expire`. The latter needs the flag that DEL needs too.
+            if ["", "expire"].contains(&event) {
+                self.probes_seen.fetch_add(1, Ordering::Relaxed);
+                *self.probe_seen_at.lock() = Instant::now();
+            }
+            if event == "expire" {
+                self.probes_notified.fetch_add(1, Ordering::Relaxed);
+            }
         } else if !key.starts_with(keys::PROBE) {
             self.picture.observe(Observation::ForeignSkipped);
         }

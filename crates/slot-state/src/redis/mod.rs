@@ -81,6 +81,7 @@ impl RedisStore {
             picture: picture.clone(),
             gateway: scripts.gateway.clone(),
             probes_seen: 0.into(),
+            probes_notified: 0.into(),
             probe_seen_at: Mutex::new(Instant::now()),
         };
         let storage = Storage { mode: StorageMode::Redis, writable: false, flowing: false };

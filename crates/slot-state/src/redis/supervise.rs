@@ -182,6 +182,7 @@ impl Supervisor {
         tracing::info!(event = "events_flow", storage = "redis", feed = feed.as_str());
         self.doubt.notify_one();
         let started = Instant::now();
+        let notified = self.listener.probes_notified.load(Ordering::Relaxed);
         let mut checks = ticker(PROBE_EVERY);
         let mut flags_checked = Instant::now();
         loop {
@@ -191,9 +192,10 @@ impl Supervisor {
                     None => return Err(StoreError::Away("the event connection was closed".into())),
                 },
                 _ = checks.tick() => {
-                    // A probe that came back after all: writes were not taken when the feed was chosen.
-                    let better = started.elapsed() > FLAGS_EVERY || self.listener.probe_age() < started.elapsed();
-                    if feed == Feed::Polling && better {
+                    // The server's flags may have been set by an operator.
+                    let notified = self.listener.probes_notified.load(Ordering::Relaxed) != notified;
+                    let try_again = feed == Feed::Polling && started.elapsed() > FLAGS_EVERY;
+                    if try_again || (feed != Feed::Notifications && notified) {
                         return Ok(());
                     }
                     if feed != Feed::Polling && self.listener.probe_age() > PROBE_LOST {
@@ -216,7 +218,7 @@ impl Supervisor {
         let flags = subscription.complete_flags().await?;
         let db = self.events.get_connection_info().redis_settings().db();
         let subscribed = subscription.notifications(db).await;
-        if subscribed.is_ok() && self.proven(subscription).await {
+        if subscribed.is_ok() && self.proven(subscription).await? {
             return Ok(Feed::Notifications);
         }
         if flags == Flags::Forbidden {
@@ -227,26 +229,27 @@ impl Supervisor {
             );
         }
         match subscription.tracking().await {
-            Ok(()) if self.proven(subscription).await => Ok(Feed::Tracking),
+            Ok(()) if self.proven(subscription).await? => Ok(Feed::Tracking),
             Err(error @ (StoreError::Timeout | StoreError::Away(_))) => Err(error),
             _ => Ok(Feed::Polling),
         }
     }
 
-    /// Whether a probe written now comes back over this subscription.
-    async fn proven(&self, subscription: &mut Subscription) -> bool {
+    /// Whether a probe written now comes back over this subscription. Where none can be written, nothing is proven
+    /// about the subscription.
+    async fn proven(&self, subscription: &mut Subscription) -> Result<bool, StoreError> {
         let seen = self.listener.probes_seen.load(Ordering::Relaxed);
-        self.probe_now.notify_one();
+        self.probe().await?;
         let comes_back = async {
             while let Some(push) = subscription.next().await {
                 self.listener.on_push(push);
                 if self.listener.probes_seen.load(Ordering::Relaxed) != seen {
-                    return true;
+                    return Ok(true);
                 }
             }
-            false
+            Err(StoreError::Away("the event connection was closed".into()))
         };
-        timeout(PROOF, comes_back).await.unwrap_or(false)
+        timeout(PROOF, comes_back).await.unwrap_or(Ok(false))
     }
 
     async fn keep_reading(self: Arc<Self>) {

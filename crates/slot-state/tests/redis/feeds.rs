@@ -174,3 +174,15 @@ async fn a_store_opened_before_its_redis_finds_the_best_feed_once_redis_is_there
         .await;
     hears_php(&house, &redis).await;
 }
+
+#[tokio::test]
+async fn notifications_that_an_operator_switches_on_later_take_the_place_of_tracking() {
+    let (redis, url) = with_user(&["-config"]).await;
+    let house = House::on(&url).await;
+    house.fed_by("tracking").await;
+    redis.run::<String>(&["CONFIG", "SET", "notify-keyspace-events", "K$"]).await;
+    hears_php(&house, &redis).await;
+    redis.run::<String>(&["CONFIG", "SET", "notify-keyspace-events", "Kg$xe"]).await;
+    house.fed_by("notifications").await;
+    hears_php(&house, &redis).await;
+}
