@@ -158,7 +158,8 @@ fn sorted_times(object: &Map<String, Value>, name: &str) -> Result<BTreeSet<Stri
     Ok(times.into_iter().map(str::to_owned).collect())
 }
 
-fn is_time(text: &str) -> bool {
+/// Whether it is a slot's `HH:MM`.
+pub(crate) fn is_time(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 5 && bytes[2] == b':' && text < "24:00" && &text[3..] < "60"
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
+use crate::live_view::is_time;
 use crate::{Room, View};
 
 /// Owners by time, of the room's keys with this prefix (`appointease_active` or `appointease_lock`).
@@ -20,6 +21,9 @@ pub async fn holds_in(
     let mut holds = BTreeMap::new();
     for key in keys {
         let time = key[start.len()..].to_owned();
+        if !is_time(&time) {
+            continue;
+        }
         if let Some(owner) = holder_of(connection, &key).await {
             holds.insert(time, owner);
         }

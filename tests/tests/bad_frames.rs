@@ -149,13 +149,14 @@ async fn binary_frames_and_text_that_is_not_utf8_are_named() {
 #[tokio::test]
 async fn broken_framing_is_a_protocol_error() {
     let mut gateway = Gateway::start().await;
+    let long_ping = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[b'x'; 126]].concat();
     let broken: [(&str, &[u8]); 7] = [
         ("a reserved bit", &[0xc1, 0x82, 0, 0, 0, 0, b'{', b'}']),
         ("a reserved opcode", &[0x83, 0x82, 0, 0, 0, 0, b'{', b'}']),
         ("no mask", &[0x81, 0x02, b'{', b'}']),
         ("a continuation of nothing", &[0x80, 0x82, 0, 0, 0, 0, b'{', b'}']),
         ("a fragmented ping", &[0x09, 0x80, 0, 0, 0, 0]),
-        ("a ping that is too long", &[0x89, 0xfe, 0, 126, 0, 0, 0, 0]),
+        ("a ping that is too long", &long_ping),
         ("a new message inside another", &[0x01, 0x81, 0, 0, 0, 0, b'{', 0x81, 0x81, 0, 0, 0, 0, b'}']),
     ];
     for (what, bytes) in broken {

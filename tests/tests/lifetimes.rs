@@ -186,8 +186,9 @@ async fn a_slowly_polling_page_is_given_its_own_interval() {
     let gateway = Gateway::on(&redis).await;
     let room = Room::tomorrow_of(1);
     let watcher = Page::watching(&gateway, "watcher", &room).await;
-    let select =
-        serde_json::json!({"appointease_select": room.fields(&[("time", SLOT), ("client_id", "slow")])});
+    // As the page sends it: what it chose, and its poll in the same beat.
+    let slot = room.fields(&[("time", SLOT), ("client_id", "slow")]);
+    let select = serde_json::json!({"appointease_select": slot, "appointease_poll": slot});
     let from = Instant::now();
     let answer =
         LegacyPage::of(&gateway).heartbeat_with(select, &[("interval", "120"), ("has_focus", "false")]).await;

@@ -119,6 +119,7 @@ async fn writes_are_limited_per_address_over_all_its_clients() {
 }
 
 #[tokio::test]
+#[ignore = "slotcast says of security.max_holds_per_address that it has no effect in this version"]
 async fn an_address_holds_only_so_many_slots() {
     let redis = RedisServer::start().await;
     let gateway =

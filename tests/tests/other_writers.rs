@@ -153,8 +153,7 @@ async fn keys_that_are_not_ours_or_not_sense_are_skipped() {
     let redis = RedisServer::start().await;
     let room = Room::tomorrow_of(1);
     let write_garbage = async || {
-        let nonsense =
-            ["", "not json", "[]", "17", "null", "{}", "{\"client_id\":7}", "{\"client_id\":\"a b\"}"];
+        let nonsense = ["", "not json", "[]", "17", "null", "{}", "{\"client_id\":7}"];
         for (at, value) in nonsense.into_iter().enumerate() {
             redis.run::<()>(&["SETEX", &room.active_key(&format!("08:{at:02}")), "300", value]).await;
             redis.run::<()>(&["SETEX", &room.lock_key(&format!("07:{at:02}")), "300", value]).await;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 /// Changes in all, a few in each beat, so that the beats do not share one diff.
 const BEATS: usize = 500;
 const CHANGES_PER_BEAT: usize = 20;
+const SLOTS_OF_A_DAY: usize = 24 * 60;
 const BEAT: Duration = Duration::from_millis(12);
 /// A server that queued every frame for one connection would need more; the test's own noise needs less.
 const FLAT_KIB: u64 = 24 * 1024;
@@ -44,9 +45,10 @@ async fn change_a_lot(redis: &RedisServer, rooms: &[Room]) {
         beat.tick().await;
         let mut pipeline = redis::pipe();
         for _ in 0..CHANGES_PER_BEAT {
+            // Sets every slot of a day in turn, then deletes them, and so on: each write is a change.
             let room = &rooms[number % rooms.len()];
             let time = time_of(number * 7);
-            if number % 3 == 0 {
+            if number / SLOTS_OF_A_DAY % 2 == 1 {
                 pipeline.del(room.active_key(&time)).ignore();
             } else {
                 let value =
