@@ -358,3 +358,6 @@ impl Ending<'_> {
         HoldEnded { slot: self.slot, client, kind, why, actor: self.actor, late }
     }
 }
+
+#[cfg(test)]
+mod tests;
