@@ -10,8 +10,8 @@ use futures::future::{join, join_all};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis::aio::MultiplexedConnection;
-use slot_state::{DeselectAsk, HoldError, Releaser, Renewal, Room, Slot};
-use support::{Php, RedisServer, eventually, holds_in};
+use slot_state::{DeselectAsk, HoldError, Releaser, Renewal, Room, Slot, StoreError};
+use support::{FaultProxy, Php, RedisServer, eventually, holds_in};
 
 use crate::house::{House, LONG, SOON, client, named, room, slot_in};
 
@@ -28,10 +28,7 @@ type Holds = BTreeMap<(Room, String), String>;
 async fn at_rest_every_picture_equals_what_redis_holds() {
     let redis = RedisServer::start().await;
     let (one, other) = join(House::on(&redis.url()), House::on(&redis.url())).await;
-    let chosen = std::env::var("SLOT_STATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds =
-        chosen.map_or_else(|| (0..SEEDS).map(|_| rand::random::<u32>().into()).collect(), |seed| vec![seed]);
-    for seed in seeds {
+    for seed in seeds(SEEDS) {
         let told = PrintSeed(seed);
         run(&redis, [&one, &other], seed).await;
         drop(told);
@@ -39,6 +36,14 @@ async fn at_rest_every_picture_equals_what_redis_holds() {
         for house in [&one, &other] {
             eventually("all is gone", SOON, async || (house.picture.count() == (0, 0)).then_some(())).await;
         }
+    }
+}
+
+/// Random ones, or the one that is asked for.
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("SLOT_STATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..count).map(|_| rand::random::<u32>().into()).collect(),
     }
 }
 
@@ -53,14 +58,7 @@ impl Drop for PrintSeed {
 }
 
 async fn run(redis: &RedisServer, houses: [&House; 2], seed: u64) {
-    let actors = (0..ACTORS).map(|actor| async move {
-        let mut rng = StdRng::seed_from_u64(seed * ACTORS + actor);
-        let mut php = redis.php().await;
-        for _ in 0..STEPS {
-            step(&mut rng, houses, &mut php).await;
-        }
-    });
-    join_all(actors).await;
+    interleave(redis, houses, seed, Faults::None).await;
     let mut connection = redis.connection().await;
     agree(&mut connection, houses, seed).await;
     // As gateways do every 2 s, for the clients they think they have.
@@ -76,44 +74,97 @@ async fn run(redis: &RedisServer, houses: [&House; 2], seed: u64) {
     one_selection_each(&mut connection, seed).await;
 }
 
-async fn step(rng: &mut StdRng, houses: [&House; 2], php: &mut Php) {
-    let house = houses[rng.random_range(0..2)];
-    let place = slot_in(rng.random_range(1..=ROOMS), TIMES[rng.random_range(0..TIMES.len())]);
-    let name = CLIENTS[rng.random_range(0..CLIENTS.len())];
-    let (where_, time) = (named(place.room), place.time.to_string());
-    match rng.random_range(0..100) {
-        0..30 => allowed(house.select(place, name).await),
-        30..40 => {
-            allowed(house.select_for(place, name, Duration::from_millis(rng.random_range(1..40))).await)
+#[derive(Clone, Copy, PartialEq)]
+enum Faults {
+    None,
+    Expected,
+}
+
+async fn interleave(redis: &RedisServer, houses: [&House; 2], seed: u64, faults: Faults) {
+    let actors = (0..ACTORS).map(|actor| async move {
+        let mut rng = StdRng::seed_from_u64(seed * ACTORS + actor);
+        let mut php = redis.php().await;
+        for _ in 0..STEPS {
+            if let Err(error) = step(&mut rng, houses, &mut php).await {
+                assert!(faults == Faults::Expected, "the store failed: {error}");
+            }
         }
-        40..50 => allowed(house.deselect(place, name).await),
-        50..60 => allowed(house.lock(place, name).await),
-        60..70 => allowed(house.unlock(place, name).await),
-        70..75 => {
-            let put_back = rng.random();
-            let _ = house.renew(place, name, put_back).await.expect("answers");
+    });
+    join_all(actors).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_faults_too_every_picture_comes_to_equal_what_redis_holds() {
+    let redis = RedisServer::start().await;
+    let proxies = [FaultProxy::before(redis.addr()).await, FaultProxy::before(redis.addr()).await];
+    let [one, other] = proxies.each_ref().map(|proxy| format!("redis://{}", proxy.addr()));
+    let (one, other) = join(House::on(&one), House::on(&other)).await;
+    for seed in seeds(2) {
+        let told = PrintSeed(seed);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let faults = async {
+            for _ in 0..6 {
+                tokio::time::sleep(Duration::from_millis(rng.random_range(0..150))).await;
+                let proxy = &proxies[rng.random_range(0..2)];
+                match rng.random_range(0..6) {
+                    0 => proxy.reset_all(),
+                    1 => proxy.black_hole_existing(),
+                    2 => _ = proxy.black_hole_those_that_said("PSUBSCRIBE"),
+                    3 => _ = redis.run::<String>(&["FLUSHDB"]).await,
+                    4 => _ = redis.run::<i64>(&["DEL", "appointease_storage"]).await,
+                    _ => _ = redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await,
+                }
+            }
+        };
+        join(faults, interleave(&redis, [&one, &other], seed, Faults::Expected)).await;
+        for house in [&one, &other] {
+            eventually("it works again", SOON, async || {
+                house.store.renew(Vec::new(), LONG).await.ok()?;
+                let name = "eve";
+                house.select_for(slot_in(9, "09:00"), name, Duration::from_millis(50)).await.ok()
+            })
+            .await;
+            house.fed_by("notifications").await;
         }
-        75..78 => {
-            let ttl = Duration::from_millis(rng.random_range(1..40));
-            house.store.shorten(vec![(place, client(name))], ttl).await.expect("answers");
-        }
-        78..80 => {
-            let by = Releaser::Address(None);
-            allowed(house.store.deselect(DeselectAsk { slot: place, by, actor: None }).await);
-        }
-        80..86 => php.select(&where_, &time, name).await,
-        86..89 => php.select_for(&where_, &time, name, 1).await,
-        89..94 => php.delete(&where_, &time).await,
-        94..96 => php.lock(&where_, &time, name).await,
-        96..98 => php.delete_key(&where_.lock_key(&time)).await,
-        98..99 => php.set_ex(&where_.active_key(&time), 1, "not a hold").await,
-        _ => tokio::time::sleep(Duration::from_millis(rng.random_range(1..10))).await,
+        agree(&mut redis.connection().await, [&one, &other], seed).await;
+        drop(told);
     }
 }
 
-fn allowed<T>(outcome: Result<T, HoldError>) {
-    if let Err(HoldError::Store(error)) = outcome {
-        panic!("the store failed: {error}");
+async fn step(rng: &mut StdRng, houses: [&House; 2], php: &mut Php) -> Result<(), StoreError> {
+    let house = houses[rng.random_range(0..2)];
+    let place = slot_in(rng.random_range(1..=ROOMS), TIMES[rng.random_range(0..TIMES.len())]);
+    let name = CLIENTS[rng.random_range(0..CLIENTS.len())];
+    let (there, time) = (named(place.room), place.time.to_string());
+    let moment = Duration::from_millis(rng.random_range(1..40));
+    match rng.random_range(0..100) {
+        0..30 => answered(house.select(place, name).await)?,
+        30..40 => answered(house.select_for(place, name, moment).await)?,
+        40..50 => answered(house.deselect(place, name).await)?,
+        50..60 => answered(house.lock(place, name).await)?,
+        60..70 => answered(house.unlock(place, name).await)?,
+        70..75 => _ = house.renew(place, name, rng.random()).await?,
+        75..78 => house.store.shorten(vec![(place, client(name))], moment).await?,
+        78..80 => {
+            let by = Releaser::Address(None);
+            answered(house.store.deselect(DeselectAsk { slot: place, by, actor: None }).await)?;
+        }
+        80..86 => php.select(&there, &time, name).await,
+        86..89 => php.select_for(&there, &time, name, 1).await,
+        89..94 => php.delete(&there, &time).await,
+        94..96 => php.lock(&there, &time, name).await,
+        96..98 => php.delete_key(&there.lock_key(&time)).await,
+        98..99 => php.set_ex(&there.active_key(&time), 1, "not a hold").await,
+        _ => tokio::time::sleep(moment).await,
+    }
+    Ok(())
+}
+
+/// A refusal is an answer.
+fn answered<T>(outcome: Result<T, HoldError>) -> Result<(), StoreError> {
+    match outcome {
+        Err(HoldError::Store(error)) => Err(error),
+        _ => Ok(()),
     }
 }
 

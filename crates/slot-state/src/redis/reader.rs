@@ -160,14 +160,16 @@ impl Reader {
         }
     }
 
-    /// All hints that must be followed now. Those about a command whose answer is still to come stay.
+    /// All hints that must be followed now. Those about a command whose answer is still to come stay, and those
+    /// that may turn out to be about it.
     fn take(&self) -> Vec<(Slot, Hint)> {
         let mut dirty = std::mem::take(&mut self.hints.lock().dirty);
         dirty.retain(|slot, hint| hint.unless_known.is_none_or(|seq| self.picture.seq(*slot) < seq));
         let mut hints = self.hints.lock();
         let mut now = Vec::with_capacity(dirty.len());
         for (slot, hint) in dirty {
-            if hint.unless_known.is_some() && hints.commands.contains_key(&slot.room) {
+            let own = hint.unless_known.is_some() || hint.since.elapsed() < GATHER;
+            if own && hints.commands.contains_key(&slot.room) {
                 hints.put_back(slot, hint);
             } else {
                 now.push((slot, hint));

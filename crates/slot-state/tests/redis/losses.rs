@@ -155,3 +155,30 @@ async fn what_no_event_told_of_is_found_by_comparison_where_events_are_missing()
     house.fed_by("notifications").await;
     assert_eq!(house.heard.count(|seen| matches!(seen, Observation::StoreError(_))), 0);
 }
+
+#[tokio::test]
+async fn a_flush_is_noticed_even_when_the_clock_was_set_back() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    redis.run::<i64>(&["HSET", "appointease_storage", "seq", "4000000000000000"]).await;
+    let places = furnish(&house).await;
+    redis.run::<String>(&["FLUSHDB"]).await;
+    vanish(&house, &redis, &places).await;
+    go_on(&house, &redis).await;
+}
+
+#[tokio::test]
+async fn what_slipped_through_is_found_by_the_comparison_and_counted() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    furnish(&house).await;
+    // So short that the probe does not notice.
+    let set = async |flags| redis.run::<String>(&["CONFIG", "SET", "notify-keyspace-events", flags]).await;
+    set("").await;
+    redis.php().await.delete(&named(room(7)), "10:00").await;
+    set("Kg$xe").await;
+    eventually("it is found", SOON * 4, async || house.selected_by(slot("10:00")).is_none().then_some(()))
+        .await;
+    assert_eq!(house.heard.reasons(slot("10:00")), [EndReason::Lost]);
+    assert_eq!(house.heard.count(|seen| matches!(seen, Observation::Repaired(1))), 1);
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join;
-use slot_state::{EndReason, Refusal, Renewal, Renewed};
+use slot_state::{EndReason, Observation, Refusal, Renewal, Renewed, Slot};
 use support::{RedisServer, eventually, holds_for};
 
 use crate::house::{House, SOON, client, refusal, room, slot, slot_in};
@@ -163,4 +163,33 @@ async fn only_the_store_that_renewed_it_last_may_shorten_a_selection() {
         assert_eq!(ended.why, EndReason::Expired);
         assert!(ended.late < Duration::from_secs(1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_costs_one_round_trip_and_the_doer_is_always_known() {
+    let (_redis, one, other) = two().await;
+    let trips = |house: &House| house.heard.count(|seen| matches!(seen, Observation::StoreTime(_)));
+    let places: Vec<[Slot; 2]> =
+        (1..=300).map(|number| [slot_in(number, "10:00"), slot_in(number, "11:00")]).collect();
+    let before = trips(&one);
+    for [from, to] in &places {
+        one.select(*from, "ann").await.expect("granted");
+        one.select(*to, "ann").await.expect("granted");
+    }
+    let made = trips(&one) - before;
+    println!("600 selections took {made} round trips");
+    assert!(made < 700, "{made}");
+    let unknown = places.iter().flat_map(|[from, _]| one.heard.endings(*from));
+    let unknown = unknown.filter(|ended| ended.actor.is_none()).count();
+    println!("{unknown} of 300 moves were seen before they were answered");
+    assert!(unknown <= 30, "{unknown}");
+
+    eventually("the other shows all", SOON, async || (other.picture.count().0 == 300).then_some(())).await;
+    let before = trips(&other);
+    for [_, to] in &places {
+        assert_eq!(one.renew(*to, "ann", false).await, Ok(Renewed::Kept));
+    }
+    let made = trips(&other) - before;
+    println!("300 renewals made the other look {made} times");
+    assert!(made < 150, "{made}");
 }
