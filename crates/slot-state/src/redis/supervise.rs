@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -75,6 +75,8 @@ pub(super) struct Supervisor {
     deadline: Duration,
     doubt: Notify,
     probe_now: Notify,
+    /// That CONFIG is forbidden is said once.
+    warned: AtomicBool,
     /// When everything was last read.
     read_at: Mutex<Option<Instant>>,
 }
@@ -93,6 +95,7 @@ impl Supervisor {
             deadline,
             doubt: Notify::new(),
             probe_now: Notify::new(),
+            warned: AtomicBool::new(false),
             read_at: Mutex::new(None),
         })
     }
@@ -110,7 +113,11 @@ impl Supervisor {
                 _ = ticks.tick() => {}
                 () = self.probe_now.notified() => {}
             }
-            let written = self.probe().await;
+            let written = match self.probe().await {
+                // One late answer or one broken connection is not an outage; nobody else would ask again.
+                Err(StoreError::Timeout | StoreError::Away(_)) => self.probe().await,
+                other => other,
+            };
             let read_at = *self.read_at.lock();
             let flowing = read_at.is_some_and(|at| match self.store.feed.current() {
                 Feed::Polling => at.elapsed() < PROBE_EVERY * 3,
@@ -221,7 +228,7 @@ impl Supervisor {
         if subscribed.is_ok() && self.proven(subscription).await? {
             return Ok(Feed::Notifications);
         }
-        if flags == Flags::Forbidden {
+        if flags == Flags::Forbidden && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event = "redis_notify_flags_refused",
                 storage = "redis",

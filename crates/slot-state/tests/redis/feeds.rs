@@ -35,7 +35,7 @@ async fn missing_notification_flags_are_added_and_those_of_others_kept() {
     for before in ["", "El", "KEA", "Kx"] {
         let redis = RedisServer::start_with(&["--notify-keyspace-events", before]).await;
         let house = House::on(&redis.url()).await;
-        assert_eq!(house.feed(), "notifications", "from {before:?}");
+        house.fed_by("notifications").await;
         let after = flags(&redis).await;
         let all = after.contains('A');
         assert!("Kg$xe".chars().all(|flag| after.contains(flag) || (all && flag != 'K')), "{after}");
@@ -80,7 +80,7 @@ async fn where_config_is_refused_but_the_flags_are_right_notifications_serve() {
     let (redis, url) = with_user(&["-config"]).await;
     redis.run::<String>(&["CONFIG", "SET", "notify-keyspace-events", "Kg$xe"]).await;
     let house = House::on(&url).await;
-    assert_eq!(house.feed(), "notifications");
+    house.fed_by("notifications").await;
     hears_php(&house, &redis).await;
 }
 

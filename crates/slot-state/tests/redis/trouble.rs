@@ -224,3 +224,16 @@ async fn a_lock_asked_for_in_vain_is_not_held_for_long_if_it_was_granted_after_a
     house.lock(slot("10:00"), "ann").await.expect("its own, or free");
     house.select_for(slot("12:00"), "ann", LONG).await.expect("granted");
 }
+
+#[tokio::test]
+async fn one_broken_connection_is_not_an_outage() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let mut storage = house.store.storage();
+    storage.mark_unchanged();
+    redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    let again = timeout(Duration::from_secs(3), storage.wait_for(|storage| !storage.writable)).await;
+    assert!(again.is_err(), "it never counted as away");
+    takes_writes(&house).await;
+    hears_php(&house, &redis, "pia").await;
+}
