@@ -130,6 +130,10 @@ impl FanoutReport {
         let deliveries = self.deliveries.max(1) as f64;
         if let Some(secs) = self.server_cpu_secs {
             measures.push(Measure::cost("server CPU per delivery, µs", secs * 1e6 / deliveries, 2));
+            if self.rooms > 1 {
+                let per_change = secs * 1e6 / self.changes.max(1) as f64;
+                measures.push(Measure::cost("server CPU per change and its deliveries, µs", per_change, 1));
+            }
             measures.push(Measure::note("server CPU, % of a core", secs / self.load_secs * 100.0, 1));
         }
         measures.push(Measure::note(
