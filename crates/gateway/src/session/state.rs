@@ -51,40 +51,28 @@ impl Session {
 
     /// Judges a text frame; what is left to do, if anything.
     pub(crate) fn on_text(&mut self, text: &str) -> Option<ClientFrame> {
-        if !self.within_rate() {
+        let verdict = self.limiter.check();
+        if verdict == Verdict::FarTooFast {
+            self.connection.close(CloseCode::Policy);
             return None;
         }
-        match ClientFrame::parse(text, self.services.window) {
-            Ok(frame) => Some(frame),
-            Err(BadFrame { id, error }) => {
-                self.services.metrics.count_request("frame", error.code());
-                self.refuse(id.as_ref(), &error);
-                if error.is_malformed() {
-                    self.on_malformed();
-                }
-                None
-            }
+        let (id, error) = match ClientFrame::parse(text, self.services.window) {
+            Ok(frame) if verdict == Verdict::Ok => return Some(frame),
+            Ok(frame) => (frame.id, RequestError::RateLimited),
+            Err(BadFrame { id, error }) => (id, error),
+        };
+        self.services.metrics.count_request("frame", error.code());
+        self.refuse(id.as_ref(), &error);
+        if error.is_malformed() {
+            self.on_malformed();
         }
+        None
     }
 
     /// A ping, pong or close: tungstenite has answered it. It counts as a frame.
     pub(crate) fn on_control(&mut self) {
         if self.limiter.check() == Verdict::FarTooFast {
             self.connection.close(CloseCode::Policy);
-        }
-    }
-
-    fn within_rate(&mut self) -> bool {
-        match self.limiter.check() {
-            Verdict::Ok => true,
-            Verdict::TooFast => {
-                self.refuse(None, &RequestError::RateLimited);
-                false
-            }
-            Verdict::FarTooFast => {
-                self.connection.close(CloseCode::Policy);
-                false
-            }
         }
     }
 
