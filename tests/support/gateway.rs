@@ -102,11 +102,13 @@ pub struct Stopped {
 }
 
 impl Gateway {
-    /// A gateway on a port the system picks, with JSON logs and the embedded memory store until told otherwise.
+    /// A gateway on a port the system picks, with JSON logs, the embedded memory store until told otherwise, and
+    /// without limits, which all of a test's pages would share: they come from one address.
     pub fn builder() -> GatewayBuilder {
-        GatewayBuilder { env: BTreeMap::new(), args: Vec::new() }
+        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new() }
             .with("server.listen", "127.0.0.1:0")
-            .with("log.format", "json")
+            .with("log.format", "json");
+        LIMITS.iter().fold(builder, |builder, limit| builder.with(&format!("security.{limit}"), 0))
     }
 
     /// Starts a gateway with the embedded memory store.

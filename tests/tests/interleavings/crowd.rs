@@ -7,7 +7,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use redis::aio::MultiplexedConnection;
-use support::{Gateway, Page, Php, RedisServer, Room, eventually, holds_for, holds_in, view_in};
+use support::{Gateway, Page, Php, RedisServer, Room, eventually, holds_in, view_in};
+use tokio::time::Instant;
 
 use crate::belief::{Request, Requests, selections_told};
 
@@ -108,21 +109,31 @@ impl Crowd {
         }
         self.settle_on_agreement().await;
         let Self { members, watchers, rooms, connection, .. } = self;
-        let agreed = async || differences(members, watchers, rooms, connection).await.is_empty();
-        holds_for("what was agreed at rest", REST, agreed).await;
+        let rested = Instant::now();
+        while rested.elapsed() < REST {
+            let found = differences(members, watchers, rooms, connection).await;
+            assert!(
+                found.is_empty(),
+                "{:?} after all agreed at rest:\n{}",
+                rested.elapsed(),
+                found.join("\n")
+            );
+        }
     }
 
     async fn settle_on_agreement(&mut self) {
         let Self { members, watchers, rooms, connection, history, .. } = self;
-        let end = tokio::time::Instant::now() + SETTLING;
+        let end = Instant::now() + SETTLING;
         eventually("an answer to whether all agree", SETTLING * 2, async || {
+            // In this order: what fades just after a comparison would still be on its way to the pages.
+            let settled = nothing_fades(members, rooms, connection).await;
             let found = differences(members, watchers, rooms, connection).await;
-            if found.is_empty() && nothing_fades(members, rooms, connection).await {
+            if settled && found.is_empty() {
                 return Some(());
             }
             let last = &history[history.len().saturating_sub(60)..];
             assert!(
-                tokio::time::Instant::now() < end,
+                Instant::now() < end,
                 "at rest, after:\n{}\nthere is still:\n{}",
                 last.join("\n"),
                 found.join("\n")
