@@ -11,20 +11,33 @@ use crate::LoadError;
 use crate::timing::{Clock, Timings};
 use crate::view::{SLOTS, slot_name};
 
+/// Keys of the bare script's selections.
+const ACTIVE_PREFIX: &str = "loadgen_active_";
 /// Keys live as long as a selection.
-const TTL_SECS: usize = 10;
+const TTL_MS: usize = 10_000;
 
-/// What an atomic select cannot do without: check the epoch and the slot, move the client's selection, tell the others.
+/// The commands that a select of the contract cannot do without, and nothing around them: is the epoch still ours, is the
+/// slot locked or held by another, where was this client; then move it, number the change and tell the others.
 const SELECT_LIKE: &str = r"
-if redis.call('GET', KEYS[1]) == 'never' then return {err = 'epoch'} end
-local held = redis.call('GET', KEYS[2])
-if held and cjson.decode(held).client_id ~= ARGV[1] then return 'slot_locked' end
-local before = redis.call('GET', KEYS[3])
-if before then redis.call('DEL', ARGV[4] .. before) end
-redis.call('SET', KEYS[2], cjson.encode({client_id = ARGV[1], time = ARGV[2]}), 'EX', ARGV[3])
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
-redis.call('PUBLISH', 'loadgen:changes', ARGV[2])
-return 'selected'
+local active, lock, user, storage = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local client, slot, prefix, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local time = redis.call('TIME')
+local state = redis.call('HMGET', storage, 'epoch', 'born', 'seq')
+if state[1] and tonumber(state[1]) > 1 then return { 'epoch' } end
+if redis.call('GET', lock) then return { 'slot_locked' } end
+local held = redis.call('GET', active)
+if held and cjson.decode(held).client_id ~= client then return { 'slot_locked' } end
+local before = redis.call('GET', user)
+if before and before ~= slot then
+  local other = redis.call('GET', prefix .. before)
+  if other and cjson.decode(other).client_id == client then redis.call('DEL', prefix .. before) end
+end
+local hold = { client_id = client, timestamp = tonumber(time[1]), time = slot, epoch = 1 }
+redis.call('SET', active, cjson.encode(hold), 'PX', ttl)
+redis.call('SET', user, slot, 'PX', ttl)
+redis.call('HSET', storage, 'seq', time[1] .. time[2])
+redis.call('PUBLISH', 'loadgen:changes', cjson.encode({ act = 'select', slots = { slot, before } }))
+return { 'ok', time[1], slot }
 ";
 
 /// A connection to Redis with the script loaded.
@@ -55,18 +68,22 @@ impl BareScript {
             }
             let slot = slot_name(call % SLOTS);
             let started_us = clock.now_us();
-            let _: String = self
+            let reply: Vec<String> = self
                 .script
-                .key("loadgen_epoch")
-                .key(format!("loadgen_active_{slot}"))
+                .key(format!("{ACTIVE_PREFIX}{slot}"))
+                .key(format!("loadgen_lock_{slot}"))
                 .key("loadgen_user")
+                .key("loadgen_storage")
                 .arg("loadgen")
                 .arg(&slot)
-                .arg(TTL_SECS)
-                .arg("loadgen_active_")
+                .arg(ACTIVE_PREFIX)
+                .arg(TTL_MS)
                 .invoke_async(&mut self.connection)
                 .await?;
             timings.record(clock.now_us() - started_us);
+            if reply.first().is_none_or(|word| word != "ok") {
+                return Err(LoadError::Refused(format!("the bare script answered {reply:?}")));
+            }
         }
         Ok(timings)
     }
