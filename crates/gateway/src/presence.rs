@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use slot_state::{
-    ActorId, ClientId, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Renewal, Renewed, Slot, Writer,
+    ActorId, ClientId, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Renewal, Renewed, Selection, Slot, Writer,
 };
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -51,6 +51,17 @@ struct Held {
 impl Client {
     fn is_alive(&self) -> bool {
         self.connections.iter().any(|connection| connection.silence() < ALIVE_WITHIN)
+    }
+
+    /// Holds these too; what PHP wrote lives as long as PHP said.
+    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) {
+        for (slot, selection) in selections {
+            let known = self.held.iter().any(|held| held.slot == slot);
+            if !known && selection.writer != Writer::Php {
+                self.held.push(Held { slot, address, put_back: false });
+            }
+        }
+        self.mark_connections();
     }
 
     fn drop_held(&mut self, slot: Slot) -> Option<Held> {
@@ -96,13 +107,7 @@ impl Presence {
         let theirs = self.picture.selections_of(client);
         let mut entry = self.clients.entry(client.clone()).or_default();
         entry.connections.push(connection.clone());
-        for (slot, selection) in theirs {
-            let known = entry.held.iter().any(|held| held.slot == slot);
-            if !known && selection.writer != Writer::Php {
-                entry.held.push(Held { slot, address, put_back: false });
-            }
-        }
-        entry.mark_connections();
+        entry.adopt(theirs, address);
         if !entry.held.is_empty() {
             self.renew_now.notify_one();
         }
@@ -190,7 +195,23 @@ impl Presence {
         }
     }
 
+    /// Takes over selections of clients that are here which were made elsewhere: on another gateway, over REST, or
+    /// before the client came and not yet in the picture then. The picture is asked before an entry is locked.
+    fn adopt(&self) {
+        let present: Vec<ClientId> = self.clients.iter().map(|entry| entry.key().clone()).collect();
+        for client in present {
+            let theirs = self.picture.selections_of(&client);
+            if theirs.is_empty() {
+                continue;
+            }
+            if let Some(mut entry) = self.clients.get_mut(&client) {
+                entry.adopt(theirs, None);
+            }
+        }
+    }
+
     async fn renew(&self) {
+        self.adopt();
         let mut renewals = Vec::new();
         for entry in self.clients.iter().filter(|entry| !entry.held.is_empty() && entry.is_alive()) {
             renewals.extend(entry.held.iter().map(|held| Renewal {
@@ -223,15 +244,15 @@ impl Presence {
             Renewed::Kept | Renewed::PutBack => {
                 self.with_held(renewal, |held| held.put_back = false);
             }
-            // The picture saw it vanish and told nobody; otherwise it will see it end, and tell.
-            Renewed::Lost | Renewed::Superseded if renewal.put_back => {
+            Renewed::Lost | Renewed::Superseded => {
                 let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return };
-                if entry.drop_held(renewal.slot).is_some() {
+                let still_held = entry.drop_held(renewal.slot).is_some();
+                // Otherwise the picture saw it end, and told. What vanished was kept from its holder until now.
+                if still_held && renewal.put_back {
                     let reason = if outcome == Renewed::Lost { "lost" } else { "superseded" };
                     entry.tell_released(renewal.slot, HoldKind::Selection, reason, None);
                 }
             }
-            Renewed::Lost | Renewed::Superseded => {}
         }
     }
 

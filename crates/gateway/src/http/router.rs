@@ -10,16 +10,21 @@
 //! | `GET /` | this list |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
+use tower_http::timeout::TimeoutLayer;
 
 use super::{legacy, operators, upgrade};
 use crate::app::Services;
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
+/// A request must be read and answered within this, its body included; 408 otherwise. Longer than any store's deadline.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 const PATHS: &str = "slotcast shows which booking slots are free, as they change.
 
@@ -54,5 +59,6 @@ pub(super) fn router(services: Arc<Services>) -> Router {
             .route(&format!("{slots}/poll"), get(legacy::poll))
             .route("/wp-json/appointease/v1/selections", get(legacy::selections));
     }
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(services)
+    let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
+    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).with_state(services)
 }
