@@ -54,7 +54,8 @@ async fn frames_beyond_the_burst_are_refused_and_a_flood_is_cut_off() {
             refused += 1;
         }
     }
-    assert!((1..=40).contains(&refused), "{refused} of {} refused", ids.len());
+    // Twenty a second, four seconds' worth at once, and the hello was one of them.
+    assert!((1..=41).contains(&refused), "{refused} of {} refused", ids.len());
 
     let flood = Page::of(&gateway, "mallory").await;
     for _ in 0..20_000 {

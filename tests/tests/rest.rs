@@ -1,7 +1,7 @@
 //! The REST paths of the plugin, in its shapes and with WordPress' errors; served from the same rooms as push.
 
 use serde_json::{Value, json};
-use support::{Gateway, LegacyPage, Page, RedisServer, Room, in_days};
+use support::{Gateway, LegacyPage, PATIENCE, Page, RedisServer, Room, in_days, raw_http};
 use tokio_tungstenite::tungstenite::http::Method;
 
 const SLOT: &str = "10:00";
@@ -154,8 +154,12 @@ async fn what_is_no_request_gets_an_error_and_not_a_crash() {
     let deep = format!("{{\"date\":{}", "[".repeat(50_000));
     assert_eq!(rest.send(Method::POST, select, "application/json", deep).await.status, 400);
     let large = format!("{{\"date\":\"{}\"}}", "x".repeat(4 << 20));
-    let status = rest.send(Method::POST, select, "application/json", large).await.status;
-    assert!([400, 413].contains(&status), "{status}");
+    let head =
+        format!("POST {select} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", gateway.addr());
+    let request = format!("{head}Content-Length: {}\r\n\r\n{large}", large.len());
+    // The answer may be lost to the reset that follows an unread body.
+    let status = raw_http(gateway.addr(), request.as_bytes(), PATIENCE).await.status;
+    assert!([0, 400, 413].contains(&status), "{status}");
     assert!([404, 405].contains(&rest.get(select).await.status));
     assert_eq!(rest.rest_get("/no/such/thing", &[]).await.status, 404);
     assert_eq!(rest.rest_post("/slots/select", slot(&room, SLOT, "old")).await.status, 200);
