@@ -33,6 +33,11 @@ pub struct Commands {
     pub selection_ttl: Duration,
 }
 
+/// Whole seconds left, begun ones included.
+pub fn seconds_left(left: Duration) -> u64 {
+    left.as_millis().div_ceil(1000) as u64
+}
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -116,6 +121,8 @@ impl Commands {
             // What PHP wrote lives as long as PHP said.
             Some(Writer::Php) => return,
             Some(Writer::Gateway { chosen, .. }) => chosen,
+            // Taking a free slot is a write; renewing is none.
+            None if self.check_rate(Some(&owner), origin).is_err() => return,
             None => Chosen::ByPoll,
         };
         if let Err(error) = self.select_for(origin, &owner, slot, chosen, ttl).await {
@@ -182,6 +189,12 @@ impl Commands {
         slots.iter().filter(|slot| slot.room == room).filter(own).map(|slot| slot.time).collect()
     }
 
+    /// What is left of the lock on a slot, and its fence.
+    pub fn lock_left(&self, slot: Slot) -> Option<Locked> {
+        let lock = self.picture.lock(slot)?;
+        Some(Locked { ttl: lock.deadline.saturating_duration_since(Instant::now()), fence: lock.fence })
+    }
+
     /// The times in a room that this client has selected.
     pub fn own_selections(&self, client: &ClientId, room: Room) -> Vec<SlotTime> {
         let selections = self.picture.selections_of(client);
@@ -189,11 +202,7 @@ impl Commands {
     }
 
     fn check_rate(&self, client: Option<&ClientId>, origin: Origin) -> Result<(), RequestError> {
-        let within = match client {
-            Some(client) => self.limits.check_write(client.as_str(), origin.address),
-            // The nameless count by where they are.
-            None => self.limits.check_write(&origin.address.to_string(), origin.address),
-        };
+        let within = self.limits.check_write(client.map(ClientId::as_str), origin.address);
         if within { Ok(()) } else { Err(RequestError::RateLimited) }
     }
 

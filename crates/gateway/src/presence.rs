@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use slot_state::{
-    ActorId, ClientId, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Renewal, Renewed, Selection, Slot, Writer,
+    ActorId, ClientId, DeselectAsk, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Releaser, Renewal,
+    Renewed, Selection, Slot, Writer,
 };
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -241,9 +242,9 @@ impl Presence {
 
     fn on_renewed(&self, renewal: &Renewal, outcome: Renewed) {
         match outcome {
-            Renewed::Kept | Renewed::PutBack => {
-                self.with_held(renewal, |held| held.put_back = false);
-            }
+            Renewed::Kept => _ = self.with_held(renewal, |held| held.put_back = false),
+            Renewed::PutBack if self.with_held(renewal, |held| held.put_back = false) => {}
+            Renewed::PutBack => self.take_back(renewal),
             Renewed::Lost | Renewed::Superseded => {
                 let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return };
                 let still_held = entry.drop_held(renewal.slot).is_some();
@@ -256,11 +257,21 @@ impl Presence {
         }
     }
 
-    fn with_held(&self, renewal: &Renewal, change: impl FnOnce(&mut Held)) {
-        if let Some(mut entry) = self.clients.get_mut(&renewal.client)
-            && let Some(held) = entry.held.iter_mut().find(|held| held.slot == renewal.slot)
-        {
-            change(held);
-        }
+    /// Its client gave it up, or left, while it was being put back.
+    fn take_back(&self, renewal: &Renewal) {
+        let store = self.store.clone();
+        let ask =
+            DeselectAsk { slot: renewal.slot, by: Releaser::Client(renewal.client.clone()), actor: None };
+        tokio::spawn(async move {
+            // If the store is away again, the selection ends by its own deadline.
+            let _ = store.deselect(ask).await;
+        });
+    }
+
+    /// Changes what is held, if it still is.
+    fn with_held(&self, renewal: &Renewal, change: impl FnOnce(&mut Held)) -> bool {
+        let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return false };
+        let held = entry.held.iter_mut().find(|held| held.slot == renewal.slot);
+        held.map(change).is_some()
     }
 }

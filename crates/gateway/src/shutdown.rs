@@ -31,10 +31,10 @@ pub(crate) fn signal() -> io::Result<impl Future<Output = ()>> {
 pub(crate) async fn drain(services: &Arc<Services>, server: Server, patience: Duration) {
     let deadline = Instant::now() + patience;
     let served = tokio::spawn(server.stop());
-    while Instant::now() < deadline {
+    loop {
         // Again each time: a handshake may have been under way.
         services.connections.say_goodbye(|reconnect_in_ms| ServerFrame::Goodbye { reconnect_in_ms }.encode());
-        if services.connections.count() == 0 {
+        if services.connections.count() == 0 || Instant::now() >= deadline {
             break;
         }
         sleep(CHECK).await;

@@ -30,7 +30,7 @@ fn environment_beats_the_file_and_each_value_knows_its_source() {
     let loaded = load_text(
         "[redis]\nurl = \"redis://file\"\ncommand_timeout_ms = 100\n[slots]\nday_end = \"18:30\"",
         &[
-            ("SLOTCAST_REDIS_URL", "redis://:pw@environment"),
+            ("SLOTCAST_REDIS_URL", "redis://:not-for-logs@environment"),
             ("SLOTCAST_SECURITY_ALLOWED_ORIGINS", "https://one.example, https://two.example:8443,"),
             ("SLOTCAST_SERVER_TRUSTED_PROXIES", "10.0.0.0/8"),
             ("SLOTCAST_SERVER_DEMO", "false"),
@@ -40,7 +40,7 @@ fn environment_beats_the_file_and_each_value_knows_its_source() {
     )
     .unwrap();
     let config = &loaded.config;
-    assert_eq!(config.redis.url.as_ref().unwrap().expose(), "redis://:pw@environment");
+    assert_eq!(config.redis.url.as_ref().unwrap().expose(), "redis://:not-for-logs@environment");
     assert_eq!(config.redis.command_timeout(), Duration::from_millis(100));
     assert_eq!(config.slots.day_end.to_string(), "18:30");
     assert_eq!(config.security.allowed_origins.len(), 2);
@@ -62,7 +62,7 @@ fn the_argument_beats_everything() {
 #[test]
 fn an_unknown_key_names_the_nearest_one() {
     for (text, nearest) in [
-        ("[redis]\nulr = \"redis://:pw@host\"", "redis.url"),
+        ("[redis]\nulr = \"redis://:not-for-logs@host\"", "redis.url"),
         ("[slots]\nselection_ttl = 5", "slots.selection_ttl_secs"),
         ("drain_secs = 5", "server.drain_secs"),
         ("[redis]\nlisten = \"127.0.0.1:1\"", "server.listen"),
@@ -70,10 +70,10 @@ fn an_unknown_key_names_the_nearest_one() {
     ] {
         let complaint = complaint(text, &[]);
         assert!(complaint.ends_with(&format!("the nearest one is {nearest}")), "{complaint}");
-        assert!(!complaint.contains("pw"), "{complaint}");
+        assert!(!complaint.contains("not-for-logs"), "{complaint}");
     }
     assert!(
-        complaint("", &[("SLOTCAST_REDIS_ULR", "redis://:pw@host")])
+        complaint("", &[("SLOTCAST_REDIS_ULR", "redis://:not-for-logs@host")])
             .starts_with("SLOTCAST_REDIS_ULR: is not a known key; the nearest one is SLOTCAST_REDIS_URL")
     );
 }
@@ -82,9 +82,9 @@ fn an_unknown_key_names_the_nearest_one() {
 fn all_wrong_values_are_reported_at_once() {
     let complaint = complaint(
         "[server]\nlisten = \"8080\"\ntrusted_proxies = [\"10.0.0.0/99\"]\ndemo = 1\n\
-         [redis]\nurl = \"http://:pw@host\"\ncommand_timeout_ms = 0\n\
+         [redis]\nurl = \"http://:not-for-logs@host\"\ncommand_timeout_ms = 0\n\
          [slots]\nday_start = \"9\"\nhorizon_days = 1.5\nlock_ttl_secs = -1\n\
-         [security]\nmode = \"closed\"\nallowed_origins = [\"*\"]\ntoken_keys = [\"hush\"]\n\
+         [security]\nmode = \"closed\"\nallowed_origins = [\"*\"]\ntoken_keys = [\"hush-hush-hush\"]\n\
          [log]\nlevel = \"inof\"",
         &[("SLOTCAST_SLOTS_COALESCE_MS", "soon"), ("SLOTCAST_TYPO", "")],
     );
@@ -108,7 +108,7 @@ fn all_wrong_values_are_reported_at_once() {
         assert_eq!(lines.iter().filter(|line| line.starts_with(key)).count(), 1, "{key} in:\n{complaint}");
     }
     assert_eq!(lines.len(), 14, "{complaint}");
-    assert!(!complaint.contains("pw") && !complaint.contains("hush"), "{complaint}");
+    assert!(!complaint.contains("not-for-logs") && !complaint.contains("hush-hush-hush"), "{complaint}");
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn what_is_not_built_yet_is_refused_in_a_plain_sentence() {
 
 #[test]
 fn a_file_that_is_not_toml_is_refused_without_quoting_it() {
-    let complaint = complaint("[redis]\nurl = \"redis://:pw@host\n", &[]);
-    assert!(complaint.contains("line 2") && !complaint.contains("pw"), "{complaint}");
+    let complaint = complaint("[redis]\nurl = \"redis://:not-for-logs@host\n", &[]);
+    assert!(complaint.contains("line 2") && !complaint.contains("not-for-logs"), "{complaint}");
     let missing = load(&Sources { file: Some("/no/such/file.toml".into()), ..Sources::default() });
     assert!(missing.unwrap_err().to_string().starts_with("/no/such/file.toml: cannot be read"));
 }
@@ -159,7 +159,7 @@ fn printing_a_configuration_shows_every_key_and_no_secret() {
     .unwrap();
     let entries = loaded.entries();
     let printed = format!("{entries:?} {:?}", loaded.config);
-    assert!(!printed.contains("hush") && printed.contains("k1:***"), "{printed}");
+    assert!(!printed.contains("hush-hush-hush") && printed.contains("k1:***"), "{printed}");
     assert_eq!(entries.len(), 38);
 }
 

@@ -1,5 +1,5 @@
 //! The rules a configuration must keep beyond each value's own form, and what this version cannot do yet.
-//! Called by `load`. Invariant: all problems come back at once, each with advice; nothing set is silently ignored.
+//! Called by `load`. Invariant: all problems come back at once, each with advice.
 
 use super::load::keys_of;
 use super::problem::Problem;

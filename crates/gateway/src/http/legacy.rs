@@ -2,6 +2,7 @@
 //! the push protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, RawQuery, State};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use slot_state::{ClientId, InvalidValue, Selected, Slot};
 
 use crate::app::Services;
-use crate::commands::Origin;
+use crate::commands::{Origin, seconds_left};
 use crate::heartbeat as service;
 use crate::protocol::error::RequestError;
 use crate::protocol::form::{parse_body, parse_form};
@@ -99,11 +100,11 @@ pub(super) async fn select(
     let commands = &services.commands;
     let outcome = async {
         let (client, slot) = named(hold_form(&services, &headers, &body)?)?;
-        let status = match commands.select(origin, &client, slot).await? {
-            Selected::Selection => "selected",
-            Selected::OwnLock => "locked",
+        let (status, left) = match commands.select(origin, &client, slot).await? {
+            Selected::Selection => ("selected", commands.selection_ttl),
+            Selected::OwnLock => ("locked", commands.lock_left(slot).map_or(Duration::ZERO, |lock| lock.ttl)),
         };
-        let ttl = commands.selection_ttl.as_secs();
+        let ttl = seconds_left(left);
         let storage = commands.storage().mode;
         Ok(json!({ "success": true, "storage": storage, "status": status, "client_id": client, "ttl": ttl }))
     };
@@ -136,7 +137,7 @@ pub(super) async fn lock(
         let locked = commands.lock(origin, &client, slot).await?;
         Ok(json!({
             "success": true, "status": "locked", "storage": commands.storage().mode, "client_id": client,
-            "fence": locked.fence, "ttl": locked.ttl.as_secs(),
+            "fence": locked.fence, "ttl": seconds_left(locked.ttl),
         }))
     };
     rest(outcome.await)

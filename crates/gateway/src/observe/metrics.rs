@@ -29,6 +29,13 @@ pub struct KindLabel {
     pub kind: &'static str,
 }
 
+/// A WebSocket close code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    /// The code.
+    pub code: u16,
+}
+
 macro_rules! metrics {
     ($($(#[unit($unit:ident)])? $field:ident: $type:ty = $make:expr, $name:literal, $help:literal;)*) => {
         /// The gateway's numbers.
@@ -65,7 +72,7 @@ metrics! {
     connections_opened: Counter = Counter::default(), "connections_opened", "WebSocket connections accepted";
     connections_refused: Family<KindLabel, Counter> = Family::default(),
         "connections_refused", "Handshakes refused, by reason";
-    connections_closed: Family<KindLabel, Counter> = Family::default(),
+    connections_closed: Family<CodeLabel, Counter> = Family::default(),
         "connections_closed", "Connections closed by the server, by close code";
     clients: Gauge = Gauge::default(), "clients", "Clients that said who they are and are connected";
     rooms: Gauge = Gauge::default(), "rooms", "Rooms somebody is subscribed to";

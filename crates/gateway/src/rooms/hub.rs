@@ -91,26 +91,49 @@ impl Hub {
         connection: &Arc<Connection>,
         id: Option<&Value>,
     ) -> Subscription {
+        loop {
+            let live = self.live_room(room);
+            let mut state = live.state.lock();
+            // Between the map and this lock the last subscriber may have left.
+            if !state.ended {
+                return self.add(&live, &mut state, connection, id);
+            }
+        }
+    }
+
+    fn live_room(self: &Arc<Self>, room: Room) -> Arc<LiveRoom> {
+        if let Some(live) = self.rooms.get(&room) {
+            return live.clone();
+        }
         // Read before the map is locked: the picture's lock comes first.
         let view = self.picture.view(room);
         let mut created = false;
         let live = self.rooms.entry(room).or_insert_with(|| {
             created = true;
-            self.metrics.rooms.inc();
-            Arc::new(LiveRoom::new(room, view, self.epoch.load(Ordering::Relaxed)))
+            Arc::new(LiveRoom::new(room, view, self.current_epoch()))
         });
-        let mut state = live.state.lock();
-        let has = Has::Rev(state.rev);
-        let key = state.subscribers.insert(Subscriber { connection: connection.clone(), has });
-        self.send_snapshot(&live, &mut state, key, id);
-        drop(state);
+        let live = live.clone();
         if created {
+            self.metrics.rooms.inc();
             // What changed between the view and the map entry was told to nobody.
             live.changed.notify_one();
             tokio::spawn(fan_out::run(self.clone(), live.clone()));
         }
+        live
+    }
+
+    fn add(
+        &self,
+        live: &LiveRoom,
+        state: &mut RoomState,
+        connection: &Arc<Connection>,
+        id: Option<&Value>,
+    ) -> Subscription {
+        let has = Has::Rev(state.rev);
+        let key = state.subscribers.insert(Subscriber { connection: connection.clone(), has });
+        self.send_snapshot(live, state, key, id);
         self.metrics.subscriptions.inc();
-        Subscription { room, key }
+        Subscription { room: live.room, key }
     }
 
     /// Removes a subscriber; a room that nobody looks at any more ends.

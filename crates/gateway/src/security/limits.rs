@@ -78,12 +78,9 @@ impl Limits {
 
     /// Counts a connection in, until the permit is dropped.
     pub fn admit(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
-        if let ClientAddress::UntrustedProxy(proxy) = address
-            && self.0.warn.is_due()
-        {
+        if matches!(address, ClientAddress::UntrustedProxy(_)) && self.0.warn.is_due() {
             tracing::warn!(
                 event = "proxy_not_trusted",
-                %proxy,
                 "Requests come through a proxy that server.trusted_proxies does not name: no limit by address applies to them"
             );
         }
@@ -103,14 +100,14 @@ impl Limits {
         FrameLimiter { rate, excess: 0, far: self.0.frames_far }
     }
 
-    /// Counts one change asked for by `client`; false = `rate_limited`.
-    pub fn check_write(&self, client: &str, address: ClientAddress) -> bool {
+    /// Counts one change asked for by `client`, or by somebody nameless; false = `rate_limited`.
+    pub fn check_write(&self, client: Option<&str>, address: ClientAddress) -> bool {
         let within = |rate: &Option<KeyedRate>, key: Option<u64>| match (rate, key) {
             (Some(rate), Some(key)) => rate.check(key),
             _ => true,
         };
         let address = address.countable().map(|address| self.0.hasher.hash_one(AddressKey::from(address)));
-        within(&self.0.writes_of_client, Some(self.0.hasher.hash_one(client)))
+        within(&self.0.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
             && within(&self.0.writes_from_address, address)
     }
 }

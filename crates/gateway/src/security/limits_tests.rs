@@ -46,7 +46,8 @@ async fn writes_are_limited_by_client_and_by_address() {
         security.writes_per_second = 1;
         security.writes_per_second_per_address = 2;
     });
-    let accepted = |client: &str, address| (0..20).filter(|_| limits.check_write(client, address)).count();
+    let accepted =
+        |client: &str, address| (0..20).filter(|_| limits.check_write(Some(client), address)).count();
     assert_eq!(accepted("a", from("192.0.2.1")), 4);
     assert_eq!(accepted("b", from("192.0.2.1")), 4);
     assert_eq!(accepted("c", from("192.0.2.1")), 0, "the address has used its eight");
@@ -61,10 +62,10 @@ async fn writes_are_limited_by_client_and_by_address() {
 async fn quiet_clients_are_forgotten() {
     let limits = limits(|_| ());
     for number in 0..1_000 {
-        assert!(limits.check_write(&format!("client-{number}"), ClientAddress::None));
+        assert!(limits.check_write(Some(&format!("client-{number}")), ClientAddress::None));
     }
     tokio::time::advance(FORGET_EVERY * 2).await;
-    assert!(limits.check_write("another", ClientAddress::None));
+    assert!(limits.check_write(Some("another"), ClientAddress::None));
     assert_eq!(limits.0.writes_of_client.as_ref().unwrap().len(), 1);
 }
 
@@ -108,7 +109,7 @@ fn zero_means_no_limit_and_an_untrusted_proxy_has_none_by_address() {
     drop(permits);
     let mut frames = limits.frame_limiter();
     assert!((0..10_000).all(|_| frames.check() == Verdict::Ok));
-    assert!((0..10_000).all(|_| limits.check_write("a", from("192.0.2.1"))));
+    assert!((0..10_000).all(|_| limits.check_write(Some("a"), from("192.0.2.1"))));
 }
 
 #[test]

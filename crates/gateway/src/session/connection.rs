@@ -82,7 +82,7 @@ pub(crate) enum Pending {
     Nothing,
     /// The socket takes no more; something is to be written once it does.
     Writable,
-    /// All is said; the connection is to be ended.
+    /// The connection is to be ended; what still waits has [`super::LINGER`] to leave.
     Close,
 }
 
@@ -150,9 +150,14 @@ impl Connection {
         }
     }
 
-    /// Whether the end has been said.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.outbox.lock().closing.is_some()
+    /// With which code the end has been said, if it has.
+    pub(crate) fn closing(&self) -> Option<CloseCode> {
+        self.outbox.lock().closing
+    }
+
+    /// Whether everything has been handed to the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outbox.lock().waiting.is_empty()
     }
 
     fn write(&self, outbox: &mut Outbox, bytes: &[u8]) {
@@ -199,27 +204,28 @@ impl Connection {
     /// What is left to do.
     pub(crate) fn pending(&self) -> Pending {
         let outbox = self.outbox.lock();
-        if !outbox.waiting.is_empty() || (outbox.closing.is_none() && !outbox.behind.is_empty()) {
-            Pending::Writable
-        } else if outbox.closing.is_some() {
+        if outbox.closing.is_some() {
             Pending::Close
+        } else if !outbox.waiting.is_empty() || !outbox.behind.is_empty() {
+            Pending::Writable
         } else {
             Pending::Nothing
         }
     }
 
-    /// Writes what waits, as far as the socket takes it. Once nothing waits, returns the rooms to catch up with.
-    pub(crate) fn flush(&self) -> SmallVec<[Room; 0]> {
+    /// Writes what waits, as far as the socket takes it. Once nothing waits, returns a room to catch up with: one at a
+    /// time, since the snapshots of all may be more than may wait.
+    pub(crate) fn flush(&self) -> Option<Room> {
         let mut outbox = self.outbox.lock();
         while !outbox.waiting.is_empty() {
             match self.stream.try_write(&outbox.waiting) {
                 Ok(written) => _ = outbox.waiting.drain(..written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return SmallVec::new(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => self.fail(&mut outbox),
             }
         }
         outbox.waiting = Vec::new();
-        std::mem::take(&mut outbox.behind)
+        outbox.behind.pop()
     }
 
     /// The peer showed life.

@@ -20,6 +20,7 @@ pub use registry::Registry;
 pub(crate) use state::Session;
 
 use crate::app::Services;
+use crate::observe::metrics::CodeLabel;
 use crate::security::address::ClientAddress;
 use connection::Pending;
 use io::SocketIo;
@@ -68,7 +69,7 @@ pub(crate) async fn run(
                 None => break,
             },
             _ = connection.stream().writable(), if pending == Pending::Writable => {
-                for room in connection.flush() {
+                if let Some(room) = connection.flush() {
                     session.catch_up(room);
                 }
             },
@@ -80,6 +81,9 @@ pub(crate) async fn run(
         }
     }
     session.leave();
+    if let Some(code) = connection.closing() {
+        services.metrics.connections_closed.get_or_create(&CodeLabel { code: code as u16 }).inc();
+    }
     services.connections.remove(connection.id);
 }
 
@@ -104,20 +108,69 @@ fn close_code(error: &Error) -> Option<CloseCode> {
     }
 }
 
-/// Lets the close frame arrive: closing a socket with unread bytes in it resets the connection.
+/// Lets what waits and the close frame arrive, if the client still reads: closing a socket with unread bytes in it
+/// resets the connection.
 async fn linger(connection: &Connection) {
+    let _ = timeout(LINGER, Box::pin(say_the_last(connection))).await;
+}
+
+async fn say_the_last(connection: &Connection) {
     let stream = connection.stream();
+    while !connection.is_flushed() && stream.writable().await.is_ok() {
+        connection.flush();
+    }
     let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
-    let drained = async {
-        let mut scrap = [0; 512];
-        while stream.readable().await.is_ok() {
-            match stream.try_read(&mut scrap) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+    let mut scrap = [0; 512];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut scrap) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
-    };
-    let _ = timeout(LINGER, Box::pin(drained)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Security;
+    use crate::security::limits::Limits;
+    use slot_state::ActorId;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+
+    /// A connection whose client has stopped reading, with something waiting for it.
+    async fn blocked() -> (Arc<Connection>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        let (stream, _) = listener.accept().await.expect("accepts");
+        let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("admits");
+        let connection = Connection::new(ActorId(1), stream, permit);
+        while connection.pending() == Pending::Nothing {
+            connection.send(&[0; 1024]);
+        }
+        assert_eq!(connection.pending(), Pending::Writable);
+        (connection, client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_cannot_keep_its_connection_from_ending() {
+        let (connection, _client) = blocked().await;
+        connection.close(CloseCode::NoAnswer);
+        assert_eq!(connection.pending(), Pending::Close);
+        let began = Instant::now();
+        linger(&connection).await;
+        assert!(began.elapsed() < LINGER * 5, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_client_that_reads_nothing_is_bounded() {
+        let (connection, _client) = blocked().await;
+        for _ in 0..1000 {
+            connection.send(&[0; 1024]);
+        }
+        assert_eq!(connection.closing(), Some(CloseCode::Internal), "cut off");
+        assert!(connection.is_flushed(), "and nothing is kept for it");
+    }
 }

@@ -60,7 +60,7 @@ impl Registry {
 
     /// Tells everybody to come back in a while, each at another time, and closes.
     pub fn say_goodbye(&self, goodbye: impl Fn(u64) -> Bytes) {
-        for connection in self.open.iter().filter(|connection| !connection.is_closing()) {
+        for connection in self.open.iter().filter(|connection| connection.closing().is_none()) {
             let within = if connection.holds_selection.load(Ordering::Relaxed) {
                 RECONNECT_HOLDING_MS
             } else {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connection::{CloseCode, Connection};
 use crate::app::Services;
-use crate::commands::Origin;
+use crate::commands::{Origin, seconds_left};
 use crate::heartbeat;
 use crate::protocol::client_frame::{BadFrame, ClientFrame, HoldVerb, Request};
 use crate::protocol::error::RequestError;
@@ -203,8 +203,8 @@ impl Session {
                     ServerFrame::Ok { id, status: "selected", storage, ttl, fence: None }
                 }
                 Selected::OwnLock => {
-                    let lock = commands.picture.lock(slot);
-                    let ttl = lock.as_ref().map(|lock| seconds(lock.deadline.duration_since(Instant::now())));
+                    let lock = commands.lock_left(slot);
+                    let ttl = lock.map(|lock| seconds_left(lock.ttl));
                     ServerFrame::Ok { id, status: "locked", storage, ttl, fence: lock.map(|lock| lock.fence) }
                 }
             },
@@ -214,7 +214,7 @@ impl Session {
             }
             HoldVerb::Lock => {
                 let locked = commands.lock(origin, &client, slot).await?;
-                let ttl = Some(seconds(locked.ttl));
+                let ttl = Some(seconds_left(locked.ttl));
                 ServerFrame::Ok { id, status: "locked", storage, ttl, fence: Some(locked.fence) }
             }
             HoldVerb::Unlock => {
@@ -247,11 +247,6 @@ impl Session {
 
 fn ok<'a>(id: Option<&'a Value>, status: &'static str) -> ServerFrame<'a> {
     ServerFrame::Ok { id, status, storage: None, ttl: None, fence: None }
-}
-
-/// Whole seconds left, begun ones included.
-fn seconds(left: Duration) -> u64 {
-    left.as_millis().div_ceil(1000) as u64
 }
 
 /// A name for a browser that gave none.
