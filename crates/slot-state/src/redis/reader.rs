@@ -141,18 +141,28 @@ impl Reader {
         CommandUnderWay { reader: self, room }
     }
 
-    /// Follows hints, for ever.
+    /// Follows hints, for ever. What a failed look was about comes last at the next, and in halves: a slot that
+    /// cannot be read does not hold the others.
     pub(super) async fn run(self: Arc<Self>) {
+        let mut suspects: HashSet<Slot> = HashSet::new();
         loop {
             self.wake.notified().await;
             tokio::time::sleep(GATHER).await;
-            let batch = self.take();
-            for (number, part) in batch.chunks(BATCH).enumerate() {
+            let (mut batch, last): (Vec<_>, Vec<_>) =
+                self.take().into_iter().partition(|(slot, _)| !suspects.contains(slot));
+            let bound = batch.len();
+            batch.extend(last);
+            let (others, last) = batch.split_at(bound);
+            let parts = others.chunks(BATCH).chain(last.chunks((suspects.len() / 2).max(1)));
+            let mut looked = 0;
+            for part in parts {
                 if self.look(part, None).await.is_err() {
-                    self.give_up(&batch[number * BATCH..]);
+                    self.give_up(&batch[looked..]);
+                    suspects = part.iter().map(|(slot, _)| *slot).collect();
                     tokio::time::sleep(RETRY).await;
                     break;
                 }
+                looked += part.len();
                 for (_, hint) in part {
                     self.picture.observe(Observation::EventLag(hint.since.elapsed()));
                 }

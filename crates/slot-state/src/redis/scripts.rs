@@ -121,13 +121,9 @@ impl Scripts {
     ) -> Result<(u64, Vec<(KeyState, KeyState)>), StoreError> {
         let keys: Vec<String> = slots.flat_map(|slot| [keys::active(slot), keys::lock(slot)]).collect();
         let mut reply = self.call(&self.sources.read, &keys, &[]).await?;
-        let mut values = reply.next::<Vec<redis::Value>>()?.into_iter();
-        let mut state = || -> Option<KeyState> {
-            let raw: Vec<u8> = redis::from_redis_value(values.next()?).ok()?;
-            let pttl = redis::from_redis_value(values.next()?).ok()?;
-            Some(KeyState { raw, pttl })
-        };
-        let states: Option<Vec<_>> = (0..keys.len() / 2).map(|_| Some((state()?, state()?))).collect();
+        let mut states = reply.next::<Vec<redis::Value>>()?.into_iter().map(KeyState::parse);
+        let states: Option<Vec<_>> =
+            (0..keys.len() / 2).map(|_| Some((states.next()??, states.next()??))).collect();
         Ok((reply.seq, states.ok_or_else(|| StoreError::Strange("expected two keys a slot".into()))?))
     }
 }

@@ -1,4 +1,4 @@
-//! What a script answers and what stands under a hold's key: text to types, forgiving towards foreign writers.
+//! What a script answers and what it says stands under a hold's key: text to types.
 
 use std::time::Duration;
 
@@ -47,82 +47,89 @@ fn strange(expected: &str) -> StoreError {
     StoreError::Strange(format!("expected {expected}"))
 }
 
-/// The JSON object under the key of a selection or lock. PHP writes a `client_id` and nothing else that matters;
-/// what is a hold here must be one to `hold` in `prelude.lua`.
-struct HoldValue(serde_json::Map<String, serde_json::Value>);
-
-impl HoldValue {
-    fn text(&self, field: &str) -> Option<&str> {
-        self.0.get(field)?.as_str()
-    }
-
-    fn client(&self) -> ClientId {
-        ClientId::foreign(self.text("client_id").unwrap_or_default())
-    }
-
-    fn fence(&self) -> u64 {
-        let number = |value: &serde_json::Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
-        self.0.get("fence").and_then(number).map_or(0, |fence| fence as u64)
-    }
+/// What stands under a hold's key, as `read.lua` judges it.
+#[derive(Debug)]
+pub(super) enum KeyState {
+    Nothing,
+    /// Something that is not a hold.
+    Strange,
+    Hold(HoldValue),
 }
 
-/// A key's value and remaining milliseconds, as `read.lua` answers them.
-pub(super) struct KeyState {
-    pub(super) raw: Vec<u8>,
-    pub(super) pttl: i64,
+/// A hold of either kind.
+#[derive(Debug)]
+pub(super) struct HoldValue {
+    client: ClientId,
+    /// Remaining milliseconds; negative where it does not expire.
+    pttl: i64,
+    fence: u64,
+    writer: Writer,
 }
 
 /// Something stands under the key that is not a hold.
 #[derive(Debug)]
 pub(super) struct NotAHold;
 
-impl KeyState {
+impl HoldValue {
     fn deadline(&self, now: Instant) -> Instant {
         match u64::try_from(self.pttl) {
             Ok(left) => now + Duration::from_millis(left).min(NO_TTL),
             Err(_) => now + NO_TTL,
         }
     }
+}
 
-    fn hold(&self) -> Result<Option<HoldValue>, NotAHold> {
-        if self.raw.is_empty() {
-            return Ok(None);
-        }
-        match serde_json::from_str(&String::from_utf8_lossy(&self.raw)) {
-            Ok(serde_json::Value::Object(fields))
-                if fields.get("client_id").is_some_and(|id| id.is_string()) =>
-            {
-                Ok(Some(HoldValue(fields)))
-            }
-            _ => Err(NotAHold),
-        }
-    }
-
-    /// The selection here, with its deadline by our clock.
-    pub(super) fn selection(&self, now: Instant) -> Result<Option<Selection>, NotAHold> {
-        Ok(self.hold()?.map(|hold| Selection {
-            client: hold.client(),
-            deadline: self.deadline(now),
-            writer: match hold.text("gateway") {
-                None => Writer::Php,
-                Some(_) => Writer::Gateway {
-                    chosen: if hold.text("chosen") == Some(POLL) {
-                        Chosen::ByPoll
-                    } else {
-                        Chosen::Explicitly
-                    },
-                    address: hold.text("address").and_then(parse_tag),
-                },
+impl KeyState {
+    /// One answer of `read.lua`; `None` if it is not of that shape.
+    pub(super) fn parse(answer: Value) -> Option<Self> {
+        let fields = match answer {
+            Value::Nil => return Some(KeyState::Nothing),
+            Value::Array(fields) => fields,
+            _ => return Some(KeyState::Strange),
+        };
+        let [client, pttl, fence, chosen, address] = fields.try_into().ok()?;
+        // Foreign text need not be UTF-8.
+        let text = |value| Vec::<u8>::from_redis_value(value).ok();
+        let address = text(address)?;
+        let gateway = |chosen| Writer::Gateway {
+            chosen,
+            address: std::str::from_utf8(&address).ok().and_then(parse_tag),
+        };
+        Some(KeyState::Hold(HoldValue {
+            client: ClientId::foreign(&String::from_utf8_lossy(&text(client)?)),
+            pttl: i64::from_redis_value(pttl).ok()?,
+            fence: u64::from_redis_value(fence).ok()?,
+            writer: match text(chosen)?.as_slice() {
+                b"" => Writer::Php,
+                chosen if chosen == POLL.as_bytes() => gateway(Chosen::ByPoll),
+                _ => gateway(Chosen::Explicitly),
             },
         }))
     }
 
+    fn hold(self) -> Result<Option<HoldValue>, NotAHold> {
+        match self {
+            KeyState::Nothing => Ok(None),
+            KeyState::Strange => Err(NotAHold),
+            KeyState::Hold(hold) => Ok(Some(hold)),
+        }
+    }
+
+    /// The selection here, with its deadline by our clock.
+    pub(super) fn selection(self, now: Instant) -> Result<Option<Selection>, NotAHold> {
+        Ok(self.hold()?.map(|hold| Selection {
+            deadline: hold.deadline(now),
+            client: hold.client,
+            writer: hold.writer,
+        }))
+    }
+
     /// The lock here, with its deadline by our clock.
-    pub(super) fn lock(&self, now: Instant) -> Result<Option<Lock>, NotAHold> {
+    pub(super) fn lock(self, now: Instant) -> Result<Option<Lock>, NotAHold> {
         Ok(self.hold()?.map(|hold| Lock {
-            client: hold.client(),
-            deadline: self.deadline(now),
-            fence: hold.fence(),
+            deadline: hold.deadline(now),
+            client: hold.client,
+            fence: hold.fence,
         }))
     }
 }
@@ -146,36 +153,39 @@ pub(super) fn parse_tag(text: &str) -> Option<AddressTag> {
 mod tests {
     use super::*;
 
-    fn state(raw: &str) -> KeyState {
-        KeyState { raw: raw.into(), pttl: 5000 }
+    fn state(client: &[u8], chosen: &str, address: &str) -> KeyState {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        let (pttl, fence) = (Value::Int(5000), text(b"7"));
+        let fields = vec![text(client), pttl, fence, text(chosen.as_bytes()), text(address.as_bytes())];
+        KeyState::parse(Value::Array(fields)).expect("an answer")
     }
 
     #[tokio::test]
     async fn what_php_writes_is_a_selection_without_a_gateway() {
         let now = Instant::now();
-        let held = state(r#"{"client_id":"abc","timestamp":1736527845,"time":"10:00"}"#).selection(now);
-        let held = held.expect("readable").expect("held");
+        let held = state(b"abc", "", "").selection(now).expect("readable").expect("held");
         assert_eq!((held.client.as_str(), held.writer), ("abc", Writer::Php));
         assert_eq!(held.deadline, now + Duration::from_secs(5));
+        assert_eq!(state(b"abc", "", "").lock(now).expect("readable").expect("held").fence, 7);
     }
 
     #[tokio::test]
     async fn what_is_not_a_hold_is_told_apart_from_nothing() {
         let now = Instant::now();
-        assert!(state("").selection(now).expect("nothing").is_none());
-        for raw in ["?", "a:1:{}", "[]", "{}", r#"{"client_id":7}"#, "null"] {
-            assert!(state(raw).selection(now).is_err(), "{raw}");
-        }
-        assert!(KeyState { raw: vec![0xff, 0xfe], pttl: 5000 }.selection(now).is_err());
+        assert!(KeyState::parse(Value::Nil).expect("an answer").selection(now).expect("nothing").is_none());
+        let strange = KeyState::parse(Value::BulkString(b"?".to_vec())).expect("an answer");
+        assert!(strange.selection(now).is_err());
+        assert!(KeyState::parse(Value::Array(vec![Value::Int(1)])).is_none());
     }
 
     #[tokio::test]
-    async fn other_fields_of_a_wrong_type_do_not_make_a_hold_unreadable() {
-        let now = Instant::now();
-        let raw =
-            r#"{"client_id":"abc","gateway":null,"chosen":1,"address":[],"fence":"7","client_id":"abd"}"#;
-        let held = state(raw).selection(now).expect("readable").expect("held");
-        assert_eq!((held.client.as_str(), held.writer), ("abd", Writer::Php));
-        assert_eq!(state(raw).lock(now).expect("readable").expect("held").fence, 7);
+    async fn foreign_text_need_not_be_what_we_would_write() {
+        let held =
+            state(&[0xff, b'a'], POLL, "x").selection(Instant::now()).expect("readable").expect("held");
+        assert_eq!(held.client.as_str(), "\u{fffd}a");
+        assert_eq!(held.writer, Writer::Gateway { chosen: Chosen::ByPoll, address: None });
+        let held = state(b"a", "select", "0f").selection(Instant::now()).expect("readable").expect("held");
+        let address = Some(AddressTag(15));
+        assert_eq!(held.writer, Writer::Gateway { chosen: Chosen::Explicitly, address });
     }
 }

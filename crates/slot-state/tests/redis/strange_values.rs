@@ -1,9 +1,9 @@
 //! Values that are not holds, keys that are not ours, and our own bookkeeping overwritten.
 
-use slot_state::{EndReason, Observation, Refusal};
+use slot_state::{EndReason, HoldError, Observation, Refusal};
 use support::{RedisServer, eventually};
 
-use crate::house::{House, SOON, active_key, lock_key, named, refusal, room, slot};
+use crate::house::{House, SOON, active_key, lock_key, named, refusal, room, slot, slot_in};
 
 const NOT_HOLDS: [&[u8]; 9] = [
     b"",
@@ -126,6 +126,91 @@ async fn our_own_bookkeeping_overwritten_with_another_type_is_made_anew() {
     redis.php().await.select(&named(room(7)), "13:00", "pia").await;
     house.shows_selection(slot("13:00"), Some("pia")).await;
     assert_eq!(house.locked_by(slot("09:00")).as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn a_value_larger_than_any_hold_is_none_and_does_not_stop_redis() {
+    let redis = RedisServer::start().await;
+    let (house, mut php) = (House::on(&redis.url()).await, redis.php().await);
+    for key in [active_key(slot("10:00")), lock_key(slot("11:00")), named(room(7)).user_key("ann")] {
+        redis.run::<i64>(&["SETRANGE", &key, "60000000", "x"]).await;
+    }
+    let mut almost = br#"{"client_id":"pia"}"#.to_vec();
+    almost.resize(4097, b' ');
+    set(&redis, &active_key(slot("12:00")), &almost).await;
+    set(&redis, &active_key(slot("13:00")), &almost[..4096]).await;
+    php.select(&named(room(7)), "14:00", "pia").await;
+    let errors = || house.heard.count(|seen| matches!(seen, Observation::StoreError(_)));
+    house.shows_selection(slot("14:00"), Some("pia")).await;
+    // Writing them may have kept Redis busy for a while.
+    let before = errors();
+    house.shows_selection(slot("13:00"), Some("pia")).await;
+    for time in ["10:00", "11:00", "12:00"] {
+        house.select(slot(time), "ann").await.expect("it is free");
+        house.lock(slot(time), "ann").await.expect("it is free");
+    }
+    assert_eq!(errors(), before);
+    assert_eq!(house.view(room(7)).active, [slot("13:00").time, slot("14:00").time]);
+}
+
+#[tokio::test]
+async fn what_the_scripts_take_for_a_hold_is_shown_as_one() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let nested = format!(r#"{{"client_id":"pia","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    let oddities = [
+        br#"{"client_id":"pia","timestamp":NaN}"#.as_slice(),
+        br#"{"client_id":"pia","timestamp":0x1F}"#,
+        br#"{"client_id":"pia","fence":-1e300}"#,
+        b"{\"client_id\":\"pia\",\"x\":\"\xff\"}",
+        nested.as_bytes(),
+    ];
+    for (hour, value) in oddities.iter().enumerate() {
+        let place = slot(&format!("{:02}:00", hour + 10));
+        set(&redis, &active_key(place), value).await;
+        set(&redis, &lock_key(slot(&format!("{:02}:30", hour + 10))), value).await;
+        let told = String::from_utf8_lossy(value);
+        let taken = matches!(house.select(place, "ann").await, Err(HoldError::Refused(Refusal::SlotLocked)));
+        assert!(taken, "{told}");
+        house.shows_selection(place, Some("pia")).await;
+        house.shows_lock(slot(&format!("{:02}:30", hour + 10)), Some("pia")).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_numbers_in_the_storage_record_count_as_missing() {
+    let redis = RedisServer::start().await;
+    let (house, mut php) = (House::on(&redis.url()).await, redis.php().await);
+    let mut fence = 0;
+    let damages = ["1.5", "1e300", "-3", "nan", "inf", "9007199254740992", "", "x", "-1e300"];
+    for (hour, damage) in damages.into_iter().enumerate() {
+        for field in ["epoch", "seq", "fence"] {
+            redis.run::<i64>(&["HSET", "appointease_storage", field, damage]).await;
+            let told = format!("{field} {damage:?}");
+            let place = slot(&format!("{:02}:00", hour + 8));
+            let name = format!("{field}{hour}");
+            php.select(&named(room(8)), "10:00", &name).await;
+            house.shows_selection(slot_in(8, "10:00"), Some(&name)).await;
+            house.select(place, "ann").await.expect(&told);
+            let locked = house.lock(place, "ann").await.expect(&told);
+            assert!(locked.fence > fence, "{told}");
+            fence = locked.fence;
+            house.unlock(place, "ann").await.expect(&told);
+            php.select(&named(room(8)), "10:00", "pim").await;
+            house.shows_selection(slot_in(8, "10:00"), Some("pim")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_set_of_locks_overwritten_with_another_type_does_not_half_undo_an_unlock() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    house.lock(slot("10:00"), "ann").await.expect("granted");
+    redis.run::<String>(&["SET", "appointease_locks_ann", "x"]).await;
+    house.unlock(slot("10:00"), "ann").await.expect("granted");
+    assert_eq!(house.locked_by(slot("10:00")), None);
+    house.lock(slot("10:00"), "ann").await.expect("granted");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ end
 if mine then
   redis.call('DEL', active)
   local user = ARGV[6] .. selected.client_id .. ARGV[7]
-  if redis.pcall('GET', user) == slot_time then redis.call('DEL', user) end
+  if text(user) == slot_time then redis.call('DEL', user) end
   commit('deselect', locked and {} or { slot }, locked and { slot })
   return { locked and 'look' or 'ok', int(seq), born }
 end

@@ -4,7 +4,7 @@ local client, slot_time, slot, prefix, ttl = ARGV[3], ARGV[4], ARGV[5] .. ARGV[4
 
 local locked = hold(lock)
 if locked and locked.client_id == client then
-  return { 'own_lock', seen, born, redis.call('PTTL', lock), math.max(tonumber(locked.fence) or 0, 0) }
+  return { 'own_lock', seen, born, redis.call('PTTL', lock), whole(locked.fence) or 0 }
 end
 if locked then return refuse('slot_locked') end
 local selected = hold(active)
@@ -15,21 +15,21 @@ local count, members = 0, redis.pcall('SMEMBERS', locks)
 if members.err then redis.call('DEL', locks) members = {} end
 for _, member in ipairs(members) do
   local held = hold(prefix .. member)
-  if held and held.client_id == client then count = count + 1 else redis.call('SREM', locks, member) end
+  if held and held.client_id == client then count = count + 1 else redis.pcall('SREM', locks, member) end
 end
 if count >= tonumber(ARGV[8]) then return refuse('too_many_holds') end
 
-local fence = math.max((tonumber(state[4]) or 0) + 1, now_ms)
+local fence = math.max((whole(state[4]) or 0) + 1, now_ms)
 redis.call('HSET', storage, 'fence', int(fence))
 if selected then
   redis.call('DEL', active)
-  if redis.pcall('GET', user) == slot_time then redis.call('DEL', user) end
+  if text(user) == slot_time then redis.call('DEL', user) end
 end
 redis.call('SET', lock, cjson.encode({
   client_id = client, timestamp = tonumber(time[1]), time = slot_time,
   fence = fence, gateway = gateway, taken = now_ms, epoch = epoch,
 }), 'PX', ttl)
-redis.call('SADD', locks, slot)
-redis.call('PEXPIRE', locks, ttl)
+redis.pcall('SADD', locks, slot)
+redis.pcall('PEXPIRE', locks, ttl)
 commit('lock', { slot })
 return { 'ok', int(seq), born, tonumber(ttl), fence }

@@ -8,25 +8,29 @@ local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now_ms = math.floor(now_us / 1000)
 
+-- Anybody may write to the record: what is not a whole number that a double holds exactly counts as missing.
+local function whole(value)
+  local number = tonumber(value)
+  return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number or nil
+end
+
 local state = redis.pcall('HMGET', storage, 'epoch', 'born', 'seq', 'fence')
 if state.err then
   redis.call('DEL', storage)
   state = { false, false, false, false }
 end
--- The record is made anew where it is missing; 'born' tells every gateway that the database was emptied.
-local born = state[2]
-if not born then
+local known_epoch, born, last = whole(state[1]) or 0, state[2], whole(state[3])
+if known_epoch > epoch then return { 'epoch', int(known_epoch), born or '' } end
+-- The record is made anew where it is missing or its counter is damaged; 'born' tells every gateway to read all.
+if not born or not last then
   -- The counter starts above every number that was ever given, so that what is read now is newer.
-  born, state[3] = int(now_us), now_us
+  born, last = int(now_us), now_us
   redis.call('HSET', storage, 'mode', 'redis', 'epoch', ARGV[1], 'born', born, 'seq', born)
-elseif (tonumber(state[1]) or 0) < epoch then
+elseif known_epoch < epoch then
   redis.call('HSET', storage, 'epoch', ARGV[1])
-elseif tonumber(state[1]) > epoch then
-  return { 'epoch', state[1], born }
 end
 
--- The sequence number of this script, if it changes something: rises even when the counter was lost.
-local last = tonumber(state[3]) or 0
+-- The sequence number of this script, if it changes something.
 local seq, seen = math.max(last + 1, now_us), int(last)
 -- Says what changed, after the writes: whoever reads this message has seen their notifications. 'slots' are those
 -- whose whole state this script knows; 'look' those where a foreign hold of the other kind stands beside; 'clients'
@@ -40,16 +44,24 @@ local function commit(act, slots, look, clients)
   redis.pcall('PUBLISH', 'appointease:changes', cjson.encode(change))
 end
 
+-- The text under a key: '' if there is none, nil if it is no text. A value larger than any hold is cut off (and so
+-- is none): reading all of it would stop Redis for everybody.
+local LARGEST = 4096
+local function text(key)
+  local raw = redis.pcall('GETRANGE', key, 0, LARGEST)
+  return type(raw) == 'string' and raw or nil
+end
+
 -- The hold under a key; nil if there is none, or what is there is not a hold.
 local function hold(key)
-  local raw = redis.pcall('GET', key)
-  if type(raw) ~= 'string' then return nil end
+  local raw = text(key)
+  if not raw or raw == '' or #raw > LARGEST then return nil end
   local ok, value = pcall(cjson.decode, raw)
   if not ok or type(value) ~= 'table' or type(value.client_id) ~= 'string' then return nil end
   -- What another writer put under these names is worth nothing unless it is text.
-  for _, field in ipairs({ 'gateway', 'chosen', 'address' }) do
-    if type(value[field]) ~= 'string' then value[field] = nil end
-  end
+  if type(value.gateway) ~= 'string' then value.gateway = nil end
+  if type(value.chosen) ~= 'string' then value.chosen = nil end
+  if type(value.address) ~= 'string' then value.address = nil end
   return value
 end
 

@@ -1,14 +1,16 @@
--- KEYS: storage, then active, lock of each slot. Answers value and remaining milliseconds of each key.
--- Looking at a key whose time has come makes Redis let go of it.
+-- KEYS: storage, then active, lock of each slot. Answers for each key: nothing; '?' if what is there is not a hold;
+-- else whose it is, remaining milliseconds, fence, how a gateway's client chose it ('' if no gateway wrote it), and
+-- its address. 'hold' alone judges what a hold is. Looking at a key whose time has come makes Redis let go of it.
 local values = {}
 for at = 2, #KEYS do
-  local value = redis.pcall('GET', KEYS[at])
-  if type(value) == 'string' then
-    values[#values + 1] = value
-    values[#values + 1] = redis.call('PTTL', KEYS[at])
+  local held = hold(KEYS[at])
+  if held then
+    local chosen = held.gateway and (held.chosen == 'poll' and 'poll' or 'select') or ''
+    values[at - 1] = {
+      held.client_id, redis.call('PTTL', KEYS[at]), int(whole(held.fence) or 0), chosen, held.address or '',
+    }
   else
-    values[#values + 1] = value and '?' or ''
-    values[#values + 1] = -1
+    values[at - 1] = text(KEYS[at]) ~= '' and '?'
   end
 end
 return { 'ok', seen, born, values }

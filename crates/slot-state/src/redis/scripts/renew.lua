@@ -7,8 +7,8 @@ for index = 1, (#KEYS - 1) / 3 do
   local at = index * 5
   local client, slot_time, room, put_back, address = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local selected = hold(active)
-  local named = redis.pcall('GET', user)
-  local newer = type(named) == 'string' and named ~= slot_time and hold(prefix .. room .. named)
+  local named = text(user)
+  local newer = named and named ~= '' and named ~= slot_time and hold(prefix .. room .. named)
   local word = 'lost'
   if selected and selected.client_id == client then
     if newer and newer.client_id == client then

@@ -22,8 +22,8 @@ local function end_other(other)
     into[#into + 1] = room .. other
   end
 end
-local named = redis.pcall('GET', user)
-if type(named) == 'string' then end_other(named) end
+local named = text(user)
+if named then end_other(named) end
 for at = 11, #ARGV do end_other(ARGV[at]) end
 
 write_selection(active, user, client, slot_time, ttl, ARGV[9], ARGV[10], selected and selected.taken)

@@ -5,6 +5,7 @@ local holder = locked or selected
 if holder and holder.client_id ~= ARGV[3] then return refuse('not_owner') end
 if not locked then return refuse('lock_lost') end
 redis.call('DEL', lock)
-redis.call('SREM', locks, ARGV[4])
+-- The set may have been overwritten with another type; it serves only for counting.
+redis.pcall('SREM', locks, ARGV[4])
 commit('unlock', selected and {} or { ARGV[4] }, selected and { ARGV[4] })
 return { selected and 'look' or 'ok', int(seq), born }
