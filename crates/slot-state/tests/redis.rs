@@ -5,6 +5,8 @@ mod house;
 
 #[path = "redis/feeds.rs"]
 mod feeds;
+#[path = "redis/forged.rs"]
+mod forged;
 #[path = "redis/losses.rs"]
 mod losses;
 #[path = "redis/other_writers.rs"]

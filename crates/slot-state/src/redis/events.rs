@@ -201,8 +201,14 @@ impl Listener {
 
     fn on_key(&self, key: &str, event: &str) {
         if let Some(slot) = keys::parse_slot(key) {
-            let absence = if event == "evicted" { Absence::WithStore } else { Absence::Unknown };
-            self.reader.hint(slot, Hint::new(absence));
+            self.reader.hint(
+                slot,
+                match event {
+                    "expire" => Hint::renewal(),
+                    "evicted" => Hint::new(Absence::WithStore),
+                    _ => Hint::new(Absence::Unknown),
+                },
+            );
         } else if key.strip_prefix(keys::PROBE) == Some(&self.gateway) {
             // SET with a time to live: `set` and `expire`. The latter needs the flag that DEL needs too.
             if ["", "expire"].contains(&event) {
@@ -231,7 +237,7 @@ impl Listener {
             slots
                 .into_iter()
                 .zip(&published.clients)
-                .for_each(|(slot, client)| self.on_renewed(slot, client));
+                .for_each(|(slot, client)| self.on_renewed(slot, client, published.seq.parse().unwrap_or(0)));
             return;
         }
         // A select names what it took first, then what its client gave up for it.
@@ -240,7 +246,7 @@ impl Listener {
             "deselect" | "unlock" => 0,
             _ => usize::MAX,
         };
-        let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(u64::MAX));
+        let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(0));
         for (at, slot) in slots.into_iter().enumerate() {
             let absence = if at >= given_up_from { Absence::ByHolder } else { Absence::Unknown };
             self.reader.hint(slot, Hint::published(absence, own));
@@ -251,12 +257,13 @@ impl Listener {
     }
 
     /// The notifications of a renewal say nothing new, if the picture has that selection and nothing beside it.
-    /// One that is due here must be looked at: nothing else would ever wake up for it again.
-    fn on_renewed(&self, slot: Slot, client: &str) {
+    /// One that is due here must be looked at: nothing else would ever wake up for it again. So must one older than
+    /// what the picture has.
+    fn on_renewed(&self, slot: Slot, client: &str, seq: u64) {
         let now = Instant::now();
         let shown = self.picture.selection(slot);
         let as_shown = shown.is_some_and(|held| held.client.as_str() == client && held.deadline > now);
-        if as_shown && self.picture.lock(slot).is_none() {
+        if as_shown && self.picture.lock(slot).is_none() && seq >= self.picture.seq(slot) {
             self.reader.settle(slot);
         } else {
             self.reader.hint(slot, Hint::new(Absence::Unknown));

@@ -103,7 +103,9 @@ impl RedisStore {
 
     /// Tells the picture what a command made of one slot and of those that ended with it.
     fn tell(&self, seq: u64, facts: SmallVec<[SlotFact; 2]>, slot: Slot, actor: Option<ActorId>) {
+        let told: SmallVec<[Slot; 2]> = facts.iter().map(|fact| slot.room.slot(fact.time)).collect();
         self.picture.apply(Change { room: slot.room, seq, source: Source::Command, actor, facts });
+        told.into_iter().for_each(|slot| self.reader.answered(slot, seq));
     }
 
     fn tag(&self, address: Option<IpAddr>) -> String {

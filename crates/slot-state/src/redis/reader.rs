@@ -27,25 +27,52 @@ const GATHER: Duration = Duration::from_millis(1);
 /// After a failed look.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Why a slot is looked at.
+/// How long a hint about this gateway's own command waits for the answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Answered commands whose message has not come, at most; without them there are only more looks. Where there are no
+/// messages, none ever come.
+const ANSWERED: usize = 16_384;
+
+/// Why a slot is looked at. Anybody may publish: a message takes back only what it is certain to have caused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hint {
     /// When the reason arrived.
     since: Instant,
     /// What it means if a hold is gone.
     absence: Absence,
-    /// Not needed if the picture has the outcome of this gateway's own command of that number by then.
-    unless_known: Option<u64>,
+    /// Nothing but a new time to live was seen, as a renewal causes it.
+    renewal: bool,
+    /// The message of this gateway's own command of that number came after all else. Not needed if that command
+    /// was really answered.
+    own: Option<u64>,
+    /// Something came after the message in `own`.
+    more: bool,
 }
 
 impl Hint {
     pub(super) fn new(absence: Absence) -> Self {
-        Hint { since: Instant::now(), absence, unless_known: None }
+        Hint { since: Instant::now(), absence, renewal: false, own: None, more: false }
+    }
+
+    /// A key's time to live was set.
+    pub(super) fn renewal() -> Self {
+        Hint { renewal: true, ..Hint::new(Absence::Unknown) }
     }
 
     /// A hint about what a gateway did; `own` is the number of the command if it was this one.
     pub(super) fn published(absence: Absence, own: Option<u64>) -> Self {
-        Hint { unless_known: own, ..Hint::new(absence) }
+        Hint { own, ..Hint::new(absence) }
+    }
+
+    /// Takes in a later one.
+    fn add(&mut self, later: Hint) {
+        self.since = self.since.min(later.since);
+        if self.absence == Absence::Unknown {
+            self.absence = later.absence;
+        }
+        self.renewal &= later.renewal;
+        self.more |= later.more || self.own.is_some();
+        self.own = self.own.or(later.own);
     }
 }
 
@@ -65,16 +92,35 @@ struct Hints {
     looked_at: HashSet<Slot>,
     /// How many of this gateway's commands are under way in a room.
     commands: HashMap<Room, usize>,
+    /// The numbers of this gateway's answered commands on a slot, until their message came.
+    answered: HashSet<(Slot, u64)>,
 }
 
 impl Hints {
     /// Puts back a hint that was taken: what came since is newer.
-    fn put_back(&mut self, slot: Slot, hint: Hint) {
-        let newer = self.dirty.entry(slot).or_insert(hint);
-        newer.since = newer.since.min(hint.since);
-        if newer.absence == Absence::Unknown {
-            newer.absence = hint.absence;
+    fn put_back(&mut self, slot: Slot, mut hint: Hint) {
+        match self.dirty.entry(slot) {
+            Entry::Vacant(entry) => _ = entry.insert(hint),
+            Entry::Occupied(mut entry) => {
+                hint.add(*entry.get());
+                entry.insert(hint);
+            }
         }
+    }
+
+    /// Whether all that this hint says is known from the answer to a command of this gateway. Says so once: the
+    /// same message again is somebody else's.
+    fn is_answered(&mut self, slot: Slot, hint: &Hint) -> bool {
+        hint.own.is_some_and(|seq| self.answered.remove(&(slot, seq))) && !hint.more
+    }
+
+    fn add(&mut self, slot: Slot, hint: Hint) {
+        if let Some(known) = self.dirty.get(&slot).copied()
+            && self.is_answered(slot, &known)
+        {
+            self.dirty.remove(&slot);
+        }
+        self.dirty.entry(slot).and_modify(|known| known.add(hint)).or_insert(hint);
     }
 }
 
@@ -113,26 +159,29 @@ impl Reader {
 
     /// Has a slot looked at soon. The first hint's time counts; what a later one knows of the reason is added.
     pub(super) fn hint(&self, slot: Slot, hint: Hint) {
-        match self.hints.lock().dirty.entry(slot) {
-            Entry::Vacant(entry) => _ = entry.insert(hint),
-            Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
-                known.unless_known = hint.unless_known;
-                if known.absence == Absence::Unknown {
-                    known.absence = hint.absence;
-                }
-            }
-        }
+        self.hints.lock().add(slot, hint);
         self.wake.notify_one();
     }
 
-    /// Takes back a hint: what it hinted at is known to be as the picture has it, unless a look is under way that
-    /// may have seen something older and is about to say so.
+    /// Takes back a hint of a renewal: what it hinted at is known to be as the picture has it, unless a look is under
+    /// way that may have seen something older and is about to say so.
     pub(super) fn settle(&self, slot: Slot) {
         let mut hints = self.hints.lock();
-        if !hints.looked_at.contains(&slot) {
-            hints.dirty.remove(&slot);
+        if !hints.looked_at.contains(&slot)
+            && let Entry::Occupied(hint) = hints.dirty.entry(slot)
+            && hint.get().renewal
+        {
+            hint.remove();
         }
+    }
+
+    /// The picture has from its answer what this gateway's command of that number made of a slot.
+    pub(super) fn answered(&self, slot: Slot, seq: u64) {
+        let mut hints = self.hints.lock();
+        if hints.answered.len() >= ANSWERED {
+            hints.answered.clear();
+        }
+        hints.answered.insert((slot, seq));
     }
 
     /// Call before a command of this gateway is sent, and drop when the picture has its outcome.
@@ -173,14 +222,17 @@ impl Reader {
     /// All hints that must be followed now. Those about a command whose answer is still to come stay, and those
     /// that may turn out to be about it.
     fn take(&self) -> Vec<(Slot, Hint)> {
-        let mut dirty = std::mem::take(&mut self.hints.lock().dirty);
-        dirty.retain(|slot, hint| hint.unless_known.is_none_or(|seq| self.picture.seq(*slot) < seq));
         let mut hints = self.hints.lock();
+        let dirty = std::mem::take(&mut hints.dirty);
         let mut now = Vec::with_capacity(dirty.len());
         for (slot, hint) in dirty {
-            let own = hint.unless_known.is_some() || hint.since.elapsed() < GATHER;
+            if hints.is_answered(slot, &hint) {
+                continue;
+            }
+            let age = hint.since.elapsed();
+            let own = age < GATHER || (hint.own.is_some() && age < PATIENCE);
             if own && hints.commands.contains_key(&slot.room) {
-                hints.put_back(slot, hint);
+                hints.dirty.insert(slot, hint);
             } else {
                 now.push((slot, hint));
             }
