@@ -20,7 +20,8 @@ use crate::store::StoreError;
 /// How many answers in a row may be late before the connection is taken for dead: one that hangs half-open
 /// is never reported by the client library.
 const STRIKES: u32 = 2;
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The longest wait is short: within two seconds of Redis answering again it is connected to, probed and read.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How many requests may be on their way at once.
 const PIPELINE: usize = 4096;
 

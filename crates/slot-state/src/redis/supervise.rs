@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use redis::{Client, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::events::{Feed, Flags, Listener, Subscription};
 use super::link::Backoff;
@@ -21,6 +21,8 @@ use crate::store::{Storage, StoreError};
 
 /// How often the probe key is written, and all is looked at where there is no feed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often it is tried while the store is away.
+const PROBE_AWAY: Duration = Duration::from_millis(250);
 /// A probe that has not come back for this long: no events flow.
 const PROBE_LOST: Duration = Duration::from_millis(2500);
 /// How long a new feed has to deliver its first probe.
@@ -77,8 +79,24 @@ pub(super) struct Supervisor {
     probe_now: Notify,
     /// That CONFIG is forbidden is said once.
     warned: AtomicBool,
-    /// When everything was last read.
-    read_at: Mutex<Option<Instant>>,
+    reading: Mutex<Reading>,
+}
+
+/// How far the picture can be trusted.
+#[derive(Default)]
+struct Reading {
+    /// When the last complete reading of everything began.
+    began: Option<Instant>,
+    /// When the store was last found to take no writes.
+    outage: Option<Instant>,
+    /// When events may last have been missed.
+    gap: Option<Instant>,
+}
+
+impl Reading {
+    fn is_after(&self, trouble: Option<Instant>) -> bool {
+        self.began.is_some_and(|began| trouble.is_none_or(|at| began > at))
+    }
 }
 
 impl Supervisor {
@@ -96,7 +114,7 @@ impl Supervisor {
             doubt: Notify::new(),
             probe_now: Notify::new(),
             warned: AtomicBool::new(false),
-            read_at: Mutex::new(None),
+            reading: Mutex::default(),
         })
     }
 
@@ -108,23 +126,26 @@ impl Supervisor {
 
     async fn keep_probing(self: Arc<Self>) {
         let mut ticks = ticker(PROBE_EVERY);
+        let mut away = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.probe_now.notified() => {}
+                () = sleep(PROBE_AWAY), if away => {}
             }
             let written = match self.probe().await {
                 // One late answer or one broken connection is not an outage; nobody else would ask again.
                 Err(StoreError::Timeout | StoreError::Away(_)) => self.probe().await,
                 other => other,
             };
-            let read_at = *self.read_at.lock();
-            let flowing = read_at.is_some_and(|at| match self.store.feed.current() {
-                Feed::Polling => at.elapsed() < PROBE_EVERY * 3,
-                Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
-            });
+            if written.is_err() {
+                self.reading.lock().outage = Some(Instant::now());
+            } else if away {
+                self.doubt.notify_one();
+            }
+            away = written.is_err();
             self.store.feed.set_error(written.as_ref().err().map(ToString::to_string));
-            self.update(written.err(), flowing);
+            self.update(written.err());
         }
     }
 
@@ -139,23 +160,36 @@ impl Supervisor {
         Ok(())
     }
 
-    fn update(&self, error: Option<StoreError>, flowing: bool) {
+    /// Says how the store is. Until everything was read after an outage the picture may be stale, though requests
+    /// are carried out again.
+    fn update(&self, error: Option<StoreError>) {
         let before = *self.store.storage.borrow();
-        let now = Storage { writable: error.is_none(), flowing: flowing && error.is_none(), ..before };
+        let reading = self.reading.lock();
+        let writable = error.is_none() && reading.is_after(reading.outage);
+        let fed = reading.is_after(reading.gap)
+            && match self.store.feed.current() {
+                Feed::Polling => reading.began.is_some_and(|at| at.elapsed() < PROBE_EVERY * 3),
+                Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
+            };
+        drop(reading);
+        let now = Storage { writable, flowing: writable && fed, ..before };
         if before == now {
             return;
         }
         self.store.storage.send_replace(now);
         if before.writable != now.writable {
             match &error {
-                None => tracing::info!(event = "store_up", storage = "redis"),
                 Some(error) => tracing::warn!(event = "store_down", storage = "redis", error = %error),
+                None => tracing::info!(event = "store_up", storage = "redis"),
             }
             self.store.picture.storage_changed(now);
-            if now.writable {
-                self.doubt.notify_one();
-            }
         }
+    }
+
+    /// Events may have been missed: everything must be read.
+    fn on_gap(&self) {
+        self.reading.lock().gap = Some(Instant::now());
+        self.doubt.notify_one();
     }
 
     async fn keep_listening(self: Arc<Self>) {
@@ -187,7 +221,7 @@ impl Supervisor {
         let feed = self.choose_feed(&mut subscription).await?;
         self.store.feed.set(feed);
         tracing::info!(event = "events_flow", storage = "redis", feed = feed.as_str());
-        self.doubt.notify_one();
+        self.on_gap();
         let started = Instant::now();
         let notified = self.listener.probes_notified.load(Ordering::Relaxed);
         let mut checks = ticker(PROBE_EVERY);
@@ -213,7 +247,7 @@ impl Supervisor {
                         if feed == Feed::Notifications
                             && subscription.complete_flags().await? == Flags::Completed
                         {
-                            self.doubt.notify_one();
+                            self.on_gap();
                         }
                     }
                 }
@@ -273,7 +307,7 @@ impl Supervisor {
                 Feed::Polling => PROBE_EVERY / 2,
                 Feed::Notifications | Feed::Tracking => COMPARE_EVERY,
             };
-            let read_at = *self.read_at.lock();
+            let read_at = self.reading.lock().began;
             if because == Because::Comparison && read_at.is_some_and(|at| at.elapsed() < pause) {
                 continue;
             }
@@ -302,7 +336,7 @@ impl Supervisor {
         let slots: Vec<Slot> = slots.into_iter().collect();
         let changed = store.reader.look_all(&slots, Absence::Unknown).await?;
         store.scripts.replaced.dealt_with(replacements);
-        *self.read_at.lock() = Some(Instant::now());
+        self.reading.lock().began = Some(started);
         if !store.storage.borrow().flowing {
             self.probe_now.notify_one();
         }

@@ -16,6 +16,7 @@ struct All {
     rooms: Vec<Room>,
     ended: Vec<HoldEnded>,
     read_anew: usize,
+    storage: Vec<(Storage, usize)>,
     observed: Vec<Observation>,
 }
 
@@ -44,6 +45,11 @@ impl Heard {
         self.all().read_anew
     }
 
+    /// How the store was said to be, each time with how often everything had been read anew by then.
+    pub(crate) fn storage(&self) -> Vec<(Storage, usize)> {
+        self.all().storage.clone()
+    }
+
     /// How many observations are of this kind.
     pub(crate) fn count(&self, kind: impl Fn(&Observation) -> bool) -> usize {
         self.all().observed.iter().filter(|observation| kind(observation)).count()
@@ -68,7 +74,11 @@ impl Watcher for Heard {
         self.all().read_anew += 1;
     }
 
-    fn storage_changed(&self, _: Storage) {}
+    fn storage_changed(&self, storage: Storage) {
+        let mut all = self.all();
+        let read_anew = all.read_anew;
+        all.storage.push((storage, read_anew));
+    }
 
     fn observed(&self, observation: Observation) {
         self.all().observed.push(observation);

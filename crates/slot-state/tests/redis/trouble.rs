@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use slot_state::{EndReason, HoldError, StoreError};
 use support::{FaultProxy, RedisServer, eventually};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::house::{House, LONG, SOON, named, room, slot, slot_in};
 
@@ -66,6 +66,43 @@ async fn while_redis_is_away_the_picture_stays_and_deadlines_pass() {
     takes_writes(&house).await;
     house.fed_by("notifications").await;
     hears_php(&house, &redis, "pia").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn within_two_seconds_of_its_return_all_is_read_and_only_then_the_view_counts_as_good() {
+    let redis = RedisServer::start().await;
+    let proxy = FaultProxy::before(redis.addr()).await;
+    let house = House::on(&format!("redis://{}", proxy.addr())).await;
+    let mut php = redis.php().await;
+    for number in 1..1000 {
+        php.select(&named(room(number)), "10:00", "pia").await;
+    }
+    eventually("all are shown", SOON, async || (house.picture.count().0 == 999).then_some(())).await;
+    for round in 0..2 {
+        proxy.refuse().await;
+        is_not_writable(&house).await;
+        // As long as it takes to be patient.
+        sleep(Duration::from_secs(4)).await;
+        let name = format!("pim{round}");
+        for number in 1..1000 {
+            php.select(&named(room(number)), "10:00", &name).await;
+        }
+        let anew = house.heard.read_anew();
+        let mut storage = house.store.storage();
+        proxy.heal();
+        let healed = Instant::now();
+        storage.wait_for(|storage| storage.writable).await.expect("the store is open");
+        for number in 1..1000 {
+            assert_eq!(house.selected_by(slot_in(number, "10:00")).as_deref(), Some(name.as_str()));
+        }
+        let (read, took) = (house.heard.read_anew(), healed.elapsed());
+        println!("read anew after {took:?}");
+        assert!(read > anew && took < Duration::from_secs(2), "{took:?}");
+        let told = house.heard.storage();
+        assert!(told.iter().any(|(storage, read)| storage.writable && *read > anew), "{told:?}");
+        storage.wait_for(|storage| storage.flowing).await.expect("the store is open");
+        assert!(healed.elapsed() < Duration::from_secs(2), "{:?}", healed.elapsed());
+    }
 }
 
 #[tokio::test]
