@@ -18,7 +18,7 @@ use crate::slot::Slot;
 use crate::store::StoreError;
 
 macro_rules! scripts {
-    ($($name:ident),*) => {
+    ($($name:ident: $($fragment:ident)*;)*) => {
         /// One field a script file.
         pub(super) struct Sources { $(pub(super) $name: Script,)* }
 
@@ -26,6 +26,7 @@ macro_rules! scripts {
             fn load() -> Self {
                 Sources { $($name: Script::new(concat!(
                     include_str!("scripts/prelude.lua"),
+                    $(include_str!(concat!("scripts/", stringify!($fragment), ".lua")),)*
                     include_str!(concat!("scripts/", stringify!($name), ".lua")),
                 )),)* }
             }
@@ -33,7 +34,17 @@ macro_rules! scripts {
     };
 }
 
-scripts!(select, deselect, lock, unlock, renew, shorten, read, probe);
+// Each script with the fragments it needs, between the prelude and itself.
+scripts! {
+    select: hold commit selection;
+    deselect: hold commit;
+    lock: hold commit;
+    unlock: hold commit;
+    renew: hold commit selection;
+    shorten: hold commit;
+    read: hold;
+    probe:;
+}
 
 /// Calls scripts on a link, in the name of one gateway.
 pub(super) struct Scripts {

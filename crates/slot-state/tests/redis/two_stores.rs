@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join;
-use slot_state::{EndReason, Observation, Refusal, Renewal, Renewed, Slot};
+use slot_state::{Chosen, EndReason, Observation, Refusal, Renewal, Renewed, SelectAsk, Slot};
 use support::{RedisServer, eventually, holds_for};
 
-use crate::house::{House, SOON, client, refusal, room, slot, slot_in};
+use crate::house::{House, SOON, active_key, client, refusal, room, slot, slot_in};
 
 async fn two() -> (RedisServer, House, House) {
     let redis = RedisServer::start().await;
@@ -145,6 +145,28 @@ async fn a_selection_that_another_store_renews_is_shown_until_that_one_stops() {
         assert_eq!(ended.why, EndReason::Expired);
         assert!(ended.late < Duration::from_secs(1));
     }
+}
+
+#[tokio::test]
+async fn a_poll_ends_no_choice_that_its_gateway_had_not_heard_of() {
+    let (redis, one, other) = two().await;
+    let (ten, eleven) = (slot("10:00"), slot("11:00"));
+    let poll = async |house: &House, place: Slot| {
+        let (ttl, chosen) = (Duration::from_secs(10), Chosen::ByPoll);
+        let ask = SelectAsk { slot: place, client: client("ann"), ttl, chosen, address: None, actor: None };
+        house.store.select(ask).await
+    };
+    poll(&one, ten).await.expect("granted");
+    poll(&one, eleven).await.expect("one poll follows another");
+    assert_eq!(one.view(room(7)).active, [eleven.time]);
+    other.select(ten, "ann").await.expect("a choice ends what was polled");
+    assert_eq!(refusal(poll(&one, eleven).await), Refusal::SlotLocked);
+    poll(&one, ten).await.expect("it is its own");
+    for house in [&one, &other] {
+        house.shows_selection(ten, Some("ann")).await;
+        house.shows_selection(eleven, None).await;
+    }
+    assert!(!redis.run::<bool>(&["EXISTS", &active_key(eleven)]).await);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ if mine then
   local user = ARGV[6] .. selected.client_id .. ARGV[7]
   if text(user) == slot_time then redis.call('DEL', user) end
   commit('deselect', locked and {} or { slot }, locked and { slot })
-  return { locked and 'look' or 'ok', int(seq), born }
+  return { locked and 'look' or 'ok', seq, born }
 end
 if not selected and not locked then return refuse('nothing') end
 if locked and client ~= '' and locked.client_id == client then return refuse('nothing') end

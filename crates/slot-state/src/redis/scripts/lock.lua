@@ -19,17 +19,15 @@ for _, member in ipairs(members) do
 end
 if count >= tonumber(ARGV[8]) then return refuse('too_many_holds') end
 
-local fence = math.max((whole(state[4]) or 0) + 1, now_ms)
-redis.call('HSET', storage, 'fence', int(fence))
+local fence = math.max((whole(state[4]) or 0) + 1, tonumber(now_ms))
 if selected then
   redis.call('DEL', active)
   if text(user) == slot_time then redis.call('DEL', user) end
 end
-redis.call('SET', lock, cjson.encode({
-  client_id = client, timestamp = tonumber(time[1]), time = slot_time,
-  fence = fence, gateway = gateway, taken = now_ms, epoch = epoch,
-}), 'PX', ttl)
+redis.call('SET', lock, '{"client_id":' .. quoted(client) .. ',"timestamp":' .. time[1]
+  .. ',"time":"' .. slot_time .. '","fence":' .. int(fence) .. ',"gateway":"' .. gateway
+  .. '","taken":' .. now_ms .. ',"epoch":' .. ARGV[1] .. '}', 'PX', ttl)
 redis.pcall('SADD', locks, slot)
 redis.pcall('PEXPIRE', locks, ttl)
-commit('lock', { slot })
-return { 'ok', int(seq), born, tonumber(ttl), fence }
+commit('lock', { slot }, nil, nil, fence)
+return { 'ok', seq, born, tonumber(ttl), fence }

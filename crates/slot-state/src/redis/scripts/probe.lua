@@ -1,5 +1,5 @@
 -- KEYS: storage, probe. ARGV[3]: a salt for hashed addresses, kept if there is one already. Proves that writes are
 -- taken; the probe key's own notification proves that events flow.
 redis.call('HSETNX', storage, 'salt', ARGV[3])
-redis.call('SET', KEYS[2], int(now_us), 'PX', 10000)
+redis.call('SET', KEYS[2], now_us, 'PX', 10000)
 return { 'ok', seen, born, redis.call('HGET', storage, 'salt') }

@@ -17,7 +17,7 @@ for index = 1, (#KEYS - 1) / 3 do
     elseif not selected.gateway then
       word = 'left'
     else
-      if selected.gateway == gateway and selected.epoch == epoch then
+      if selected.gateway == gateway and selected.epoch == tonumber(ARGV[1]) then
         redis.call('PEXPIRE', active, ttl)
         redis.call('SET', user, slot_time, 'PX', ttl)
       else
@@ -26,7 +26,7 @@ for index = 1, (#KEYS - 1) / 3 do
       word = 'kept'
       if not hold(lock) then
         kept[#kept + 1] = room .. slot_time
-        clients[#clients + 1] = client
+        clients[#clients + 1] = quoted(client)
       end
     end
   elseif not selected and put_back == '1' and not hold(lock) then
@@ -41,4 +41,4 @@ for index = 1, (#KEYS - 1) / 3 do
 end
 if #changed > 0 then commit('put_back', changed) end
 if #kept > 0 then commit('renew', kept, nil, clients) end
-return { 'ok', int(seq), born, words }
+return { 'ok', seq, born, words }

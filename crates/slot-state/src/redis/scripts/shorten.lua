@@ -12,4 +12,4 @@ for index = 1, (#KEYS - 1) / 2 do
   end
 end
 if #changed > 0 then commit('shorten', changed) end
-return { 'ok', int(seq), born }
+return { 'ok', seq, born }

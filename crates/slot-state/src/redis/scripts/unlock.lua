@@ -8,4 +8,4 @@ redis.call('DEL', lock)
 -- The set may have been overwritten with another type; it serves only for counting.
 redis.pcall('SREM', locks, ARGV[4])
 commit('unlock', selected and {} or { ARGV[4] }, selected and { ARGV[4] })
-return { selected and 'look' or 'ok', int(seq), born }
+return { selected and 'look' or 'ok', seq, born }
