@@ -269,11 +269,16 @@ impl HoldStore for RedisStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let mut renewed = Vec::with_capacity(renewals.len());
+        let mut renewed = Ok(Vec::with_capacity(renewals.len()));
         for batch in renewals.chunks(RENEW_BATCH) {
-            renewed.extend(self.renew_batch(batch, ttl).await?);
+            // One late answer must not cost the others their renewal.
+            match (self.renew_batch(batch, ttl).await, &mut renewed) {
+                (Ok(more), Ok(renewed)) => renewed.extend(more),
+                (Err(error), Ok(_)) => renewed = Err(error),
+                (_, Err(_)) => {}
+            }
         }
-        Ok(renewed)
+        renewed
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
