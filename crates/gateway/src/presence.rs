@@ -242,6 +242,7 @@ impl Presence {
 
     fn on_renewed(&self, renewal: &Renewal, outcome: Renewed) {
         match outcome {
+            Renewed::Unknown => _ = self.with_held(renewal, |held| held.put_back = true),
             Renewed::Kept => _ = self.with_held(renewal, |held| held.put_back = false),
             Renewed::PutBack if self.with_held(renewal, |held| held.put_back = false) => {}
             Renewed::PutBack => self.take_back(renewal),

@@ -170,6 +170,8 @@ pub enum Renewed {
     Lost,
     /// The client has a newer selection in the room; this one was ended.
     Superseded,
+    /// The store could not say; it may have lived on or not.
+    Unknown,
 }
 
 /// Why a store said no.

@@ -39,8 +39,8 @@ pub trait HoldStore: Send + Sync + 'static {
     /// Releases a lock.
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError>;
 
-    /// Renews selections for another `ttl`; answers in the order asked. All are tried even if some fail; then the
-    /// error is the first one's, and which were renewed is unknown.
+    /// Renews selections for another `ttl`; answers in the order asked. All are tried even if some fail, which are
+    /// [`Renewed::Unknown`] then; an error says that not one was answered.
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError>;
 
     /// Leaves these selections `ttl` at most, where this gateway was the last to renew them.

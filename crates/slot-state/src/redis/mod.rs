@@ -269,16 +269,17 @@ impl HoldStore for RedisStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let mut renewed = Ok(Vec::with_capacity(renewals.len()));
+        let mut renewed = Vec::with_capacity(renewals.len());
+        let mut failed = None;
         for batch in renewals.chunks(RENEW_BATCH) {
             // One late answer must not cost the others their renewal.
-            match (self.renew_batch(batch, ttl).await, &mut renewed) {
-                (Ok(more), Ok(renewed)) => renewed.extend(more),
-                (Err(error), Ok(_)) => renewed = Err(error),
-                (_, Err(_)) => {}
-            }
+            let outcomes = self.renew_batch(batch, ttl).await.map_err(|error| failed = Some(error));
+            renewed.extend(outcomes.unwrap_or_else(|()| vec![Renewed::Unknown; batch.len()]));
         }
-        renewed
+        match failed {
+            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
+            _ => Ok(renewed),
+        }
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
