@@ -246,11 +246,13 @@ impl Presence {
             Renewed::Kept => _ = self.with_held(renewal, |held| held.put_back = false),
             Renewed::PutBack if self.with_held(renewal, |held| held.put_back = false) => {}
             Renewed::PutBack => self.take_back(renewal),
+            // Selected anew since.
+            _ if self.picture.selection(renewal.slot).is_some_and(|held| held.client == renewal.client) => {}
             Renewed::Lost | Renewed::Superseded => {
                 let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return };
-                let still_held = entry.drop_held(renewal.slot).is_some();
-                // Otherwise the picture saw it end, and told. What vanished was kept from its holder until now.
-                if still_held && renewal.put_back {
+                // What the picture saw end is told and dropped by now. What vanished, or never showed, was kept from its
+                // holder until this answer.
+                if entry.drop_held(renewal.slot).is_some() {
                     let reason = if outcome == Renewed::Lost { "lost" } else { "superseded" };
                     entry.tell_released(renewal.slot, HoldKind::Selection, reason, None);
                 }
