@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
 /// Why a value was not accepted; the wire codes of the protocol.
@@ -40,12 +40,6 @@ impl DateWindow {
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
         let days = today.until(date).map_err(|_| InvalidValue::Date)?.get_days();
         if (-2..=i32::from(self.horizon_days)).contains(&days) { Ok(date) } else { Err(InvalidValue::Date) }
-    }
-
-    /// The last day served, as of now (UTC).
-    pub fn last(&self) -> Date {
-        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        today.saturating_add(i64::from(self.horizon_days).days())
     }
 }
 
@@ -224,6 +218,7 @@ impl fmt::Debug for ClientId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::ToSpan;
 
     #[test]
     fn a_date_is_a_real_day_in_its_one_spelling() {
