@@ -54,12 +54,7 @@ impl Commands {
     }
 
     /// Selects a slot because somebody clicked it.
-    pub async fn select(
-        &self,
-        origin: Origin,
-        client: &ClientId,
-        slot: Slot,
-    ) -> Result<Selected, RequestError> {
+    pub async fn select<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, Selected> {
         let started = Instant::now();
         let outcome = match self.check_rate(Some(client), origin) {
             Ok(()) => self.select_for(origin, client, slot, Chosen::Explicitly, self.selection_ttl).await,
@@ -131,12 +126,12 @@ impl Commands {
     }
 
     /// Releases a selection.
-    pub async fn deselect(
+    pub async fn deselect<'a>(
         &self,
         origin: Origin,
-        client: Option<&ClientId>,
+        client: Option<&'a ClientId>,
         slot: Slot,
-    ) -> Result<(), RequestError> {
+    ) -> Done<'a, ()> {
         let started = Instant::now();
         let named = client.map_or("", ClientId::as_str);
         let by = match client {
@@ -158,7 +153,7 @@ impl Commands {
     }
 
     /// Locks a slot for the checkout.
-    pub async fn lock(&self, origin: Origin, client: &ClientId, slot: Slot) -> Result<Locked, RequestError> {
+    pub async fn lock<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, Locked> {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
         let outcome = match self.check_rate(Some(client), origin) {
@@ -172,7 +167,7 @@ impl Commands {
     }
 
     /// Gives a lock back.
-    pub async fn unlock(&self, origin: Origin, client: &ClientId, slot: Slot) -> Result<(), RequestError> {
+    pub async fn unlock<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, ()> {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
         let outcome = match self.check_rate(Some(client), origin) {
@@ -206,29 +201,56 @@ impl Commands {
         if within { Ok(()) } else { Err(RequestError::RateLimited) }
     }
 
-    fn finish<T>(
+    fn finish<'a, T>(
         &self,
         request: &'static str,
         event: &'static str,
         started: Instant,
-        client: &str,
+        client: &'a str,
         slot: Slot,
         outcome: Result<T, RequestError>,
-    ) -> Result<T, RequestError> {
+    ) -> Done<'a, T> {
         self.metrics.count_request(request, outcome.as_ref().map_or_else(RequestError::code, |_| "ok"));
-        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        let Slot { room, time } = slot;
         let storage = self.storage().mode.as_str();
-        let client = ClientTag::of(client);
-        match &outcome {
-            Ok(_) => tracing::info!(
-                event, date = %room.date, employee_id = room.employee_id.get(), time = %time, %client, storage, elapsed_ms
+        Done { request, event, elapsed: started.elapsed(), client, slot, storage, outcome }
+    }
+}
+
+/// What became of a request, to be answered and then logged: nobody waits for a line of the log.
+#[must_use = "it is to be answered, and logged after that"]
+pub struct Done<'a, T> {
+    request: &'static str,
+    event: &'static str,
+    elapsed: Duration,
+    client: &'a str,
+    slot: Slot,
+    storage: &'static str,
+    outcome: Result<T, RequestError>,
+}
+
+impl<T> Done<'_, T> {
+    /// Logs it after `answer`.
+    pub fn answer<R>(self, answer: impl FnOnce(Result<T, RequestError>) -> R) -> R {
+        let Done { request, event, slot: Slot { room, time }, storage, .. } = self;
+        let refused = self.outcome.as_ref().err().map(RequestError::code);
+        let answered = answer(self.outcome);
+        let client = ClientTag::of(self.client);
+        let elapsed_ms = self.elapsed.as_secs_f64() * 1000.0;
+        let employee_id = room.employee_id.get();
+        match refused {
+            None => tracing::info!(
+                event, date = %room.date, employee_id, time = %time, %client, storage, elapsed_ms
             ),
-            Err(error) => tracing::info!(
-                event = "request_refused", request, code = error.code(), date = %room.date,
-                employee_id = room.employee_id.get(), time = %time, %client, storage, elapsed_ms
+            Some(code) => tracing::info!(
+                event = "request_refused", request, code, date = %room.date, employee_id, time = %time, %client,
+                storage, elapsed_ms
             ),
         }
-        outcome
+        answered
+    }
+
+    /// Logs it, where the answer goes out later.
+    pub fn outcome(self) -> Result<T, RequestError> {
+        self.answer(|outcome| outcome)
     }
 }

@@ -120,7 +120,7 @@ async fn select(
 ) -> Result<&'static str, RequestError> {
     let HoldForm { client, slot } = legacy::hold(form, services.window)?;
     let client = client.ok_or(InvalidValue::Client)?;
-    services.commands.select(origin, &client, slot).await?;
+    services.commands.select(origin, &client, slot).await.outcome()?;
     Ok("selected")
 }
 
@@ -130,7 +130,7 @@ async fn deselect(
     origin: Origin,
 ) -> Result<&'static str, RequestError> {
     let HoldForm { client, slot } = legacy::hold(form, services.window)?;
-    services.commands.deselect(origin, client.as_ref(), slot).await?;
+    services.commands.deselect(origin, client.as_ref(), slot).await.outcome()?;
     Ok("deselected")
 }
 

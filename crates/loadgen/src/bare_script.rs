@@ -1,5 +1,6 @@
 //! The yardstick of a select: the very script that slotcast selects with, on the same Redis, called from this process without
-//! any gateway between. Its keys are its own, so that no gateway looks at them.
+//! any gateway between. Its keys name no room, so that no gateway looks at them; they begin as all do, so that Redis has
+//! the same notifications to send.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use crate::timing::{Clock, Timings};
 use crate::view::{SLOTS, slot_name};
 
 /// Keys of the bare script's selections.
-const ACTIVE_PREFIX: &str = "loadgen_active_";
+const ACTIVE_PREFIX: &str = "appointease_active_";
 /// Keys of locks, of which there are none.
-const LOCK_PREFIX: &str = "loadgen_lock_";
+const LOCK_PREFIX: &str = "appointease_lock_";
 /// Names no room, so that gateways pass over what the script publishes.
-const ROOM: &str = "bare_";
+const ROOM: &str = "loadgen_";
 /// Keys live as long as a selection.
 const TTL_MS: usize = 10_000;
 

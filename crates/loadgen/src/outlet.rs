@@ -20,6 +20,8 @@ use crate::wire::{self, Decoder, opcode};
 
 /// Publishers behind one source address.
 const PER_ADDRESS: usize = 8;
+/// Room for an answer, so that it is read at once.
+const ANSWER_BUFFER: usize = 512;
 /// How long a `hello` may take.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -197,6 +199,7 @@ impl Reader {
 
     async fn step(&mut self, clock: Clock, answers: &RefCell<Answers>) -> Result<(), String> {
         if self.bytes.is_empty() {
+            self.bytes.reserve(ANSWER_BUFFER);
             let read = self.read.read_buf(&mut self.bytes).await.map_err(|error| error.to_string())?;
             if read == 0 {
                 return Err("publisher_closed".to_owned());

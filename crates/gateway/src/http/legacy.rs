@@ -100,7 +100,7 @@ pub(super) async fn select(
     let commands = &services.commands;
     let outcome = async {
         let (client, slot) = named(hold_form(&services, &headers, &body)?)?;
-        let (status, left) = match commands.select(origin, &client, slot).await? {
+        let (status, left) = match commands.select(origin, &client, slot).await.outcome()? {
             Selected::Selection => ("selected", commands.selection_ttl),
             Selected::OwnLock => ("locked", commands.lock_left(slot).map_or(Duration::ZERO, |lock| lock.ttl)),
         };
@@ -119,7 +119,7 @@ pub(super) async fn deselect(
 ) -> Response {
     let outcome = async {
         let form = hold_form(&services, &headers, &body)?;
-        services.commands.deselect(origin, form.client.as_ref(), form.slot).await?;
+        services.commands.deselect(origin, form.client.as_ref(), form.slot).await.outcome()?;
         Ok(json!({ "success": true, "status": "deselected" }))
     };
     rest(outcome.await)
@@ -134,7 +134,7 @@ pub(super) async fn lock(
     let commands = &services.commands;
     let outcome = async {
         let (client, slot) = named(hold_form(&services, &headers, &body)?)?;
-        let locked = commands.lock(origin, &client, slot).await?;
+        let locked = commands.lock(origin, &client, slot).await.outcome()?;
         Ok(json!({
             "success": true, "status": "locked", "storage": commands.storage().mode, "client_id": client,
             "fence": locked.fence, "ttl": seconds_left(locked.ttl),
@@ -151,7 +151,7 @@ pub(super) async fn unlock(
 ) -> Response {
     let outcome = async {
         let (client, slot) = named(hold_form(&services, &headers, &body)?)?;
-        services.commands.unlock(origin, &client, slot).await?;
+        services.commands.unlock(origin, &client, slot).await.outcome()?;
         Ok(json!({ "success": true, "status": "unlocked" }))
     };
     rest(outcome.await)

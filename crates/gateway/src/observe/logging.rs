@@ -5,62 +5,39 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::log_line::Line;
+use super::log_writer::{self, LogGuard};
 use crate::config::{Log, LogFormat, LogLevels};
 
-/// Lines that may wait for the writing thread; beyond it new ones are dropped and counted.
-const WAITING_LINES: usize = 16 * 1024;
-/// How much goes out with one system call when lines wait.
-const WRITE_BUFFER: usize = 64 * 1024;
 /// A line's buffer is kept between lines, but not one that a huge line has grown.
 const KEPT_BUFFER: usize = 4 * 1024;
 /// slotcast's own crates, to which the bare level applies.
 const OWN_CRATES: [&str; 2] = ["slotcast", "slot_state"];
-
-/// Keeps the log's writing thread; dropping it writes what waits, so `main` must let it go out of scope, not exit.
-#[derive(Debug)]
-pub struct LogGuard {
-    _worker: WorkerGuard,
-}
-
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
-/// How many lines of this process were dropped since nobody read the log fast enough.
-pub fn dropped_lines() -> usize {
-    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
-}
 
 /// Starts the log of this process, and makes panics part of it.
 ///
 /// Everything goes to standard output: it is all `serve` says there, so `| jq`, `>> file`, systemd and containers take it as
 /// it is; standard error is left to what goes wrong before there is a log. A thread of its own writes: a pipe nobody
 /// reads would otherwise stop the threads that serve browsers.
-pub fn init(log: &Log) -> Result<LogGuard, SetGlobalDefaultError> {
+pub fn init(log: &Log) -> io::Result<LogGuard> {
     let terminal = std::io::stdout().is_terminal();
     let format = format_for(log, terminal);
-    let out = BufWriter::with_capacity(WRITE_BUFFER, std::io::stdout());
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(WAITING_LINES)
-        .thread_name("log")
-        .finish(out);
-    DROPPED.get_or_init(|| writer.error_counter());
+    let (writer, guard) = log_writer::start(std::io::stdout())?;
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let layer = LineLayer { format, colours, writer }.with_filter(filter(&log.level));
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
+    let write = move |line: &str| writer.write(line);
+    let layer = LineLayer { format, colours, write }.with_filter(filter(&log.level));
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+        .map_err(io::Error::other)?;
     log_panics();
-    Ok(LogGuard { _worker: worker })
+    Ok(guard)
 }
 
 fn format_for(log: &Log, terminal: bool) -> LogFormat {
@@ -94,13 +71,13 @@ fn log_panics() {
 struct LineLayer<W> {
     format: LogFormat,
     colours: bool,
-    writer: W,
+    write: W,
 }
 
 impl<S, W> Layer<S> for LineLayer<W>
 where
     S: Subscriber,
-    W: for<'a> MakeWriter<'a> + 'static,
+    W: Fn(&str) + 'static,
 {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         thread_local! {
@@ -111,8 +88,7 @@ where
                 LogFormat::Json => line.json(event),
                 LogFormat::Pretty => line.pretty(event, self.colours),
             };
-            // A log that cannot be written has nowhere to say so.
-            let _ = self.writer.make_writer().write_all(text.as_bytes());
+            (self.write)(text);
             line.shrink_to(KEPT_BUFFER);
         };
         LINE.with(|line| match line.try_borrow_mut() {

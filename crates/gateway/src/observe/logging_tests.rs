@@ -1,34 +1,19 @@
 //! Tests of the log's lines, its levels and the client's tag.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value as Json, json};
 
 use super::*;
 
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn logged(format: LogFormat, level: &str, act: impl FnOnce()) -> String {
-    let memory = Memory::default();
-    let own = memory.clone();
+    let text = Arc::new(Mutex::new(String::new()));
+    let own = text.clone();
     let levels = LogLevels::try_from(level.to_owned()).unwrap();
-    let layer =
-        LineLayer { format, colours: false, writer: move || own.clone() }.with_filter(filter(&levels));
+    let write = move |line: &str| own.lock().unwrap().push_str(line);
+    let layer = LineLayer { format, colours: false, write }.with_filter(filter(&levels));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
-    String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
+    text.lock().unwrap().clone()
 }
 
 fn json_line(act: impl FnOnce()) -> serde_json::Map<String, Json> {

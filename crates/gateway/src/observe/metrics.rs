@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::log_writer::DROPPED;
+
 /// From 50 µs to 3 s.
 const LATENCY_BUCKETS: [f64; 15] =
     [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
@@ -97,6 +99,7 @@ metrics! {
     repaired: Counter = Counter::default(), "repaired", "Slots the periodic comparison found wrong and repaired";
     resyncs: Counter = Counter::default(), "resyncs", "Times everything was read anew";
     storage_writable: Gauge = Gauge::default(), "storage_writable", "1 while the deciding store takes writes";
+    log_lines_dropped: Counter = DROPPED.clone(), "log_lines_dropped", "Lines dropped since nobody read the log";
     storage_changes: Counter = Counter::default(), "storage_changes", "Changes of the storage state";
 }
 

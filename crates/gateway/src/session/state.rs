@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use slot_state::{ClientId, Room, Selected, Slot};
+use slot_state::{ClientId, Locked, Room, Selected, Slot};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -93,7 +93,10 @@ impl Session {
             Request::Subscribe(room) => self.subscribe(id, room),
             Request::Unsubscribe(room) => self.unsubscribe(id, room),
             Request::Sync(room) => self.sync(id, room),
-            Request::Hold(verb, slot) => self.hold(id, verb, slot).await,
+            Request::Hold(verb, slot) => {
+                self.hold(id, verb, slot).await;
+                Ok(())
+            }
             Request::Ping => {
                 self.answer(&ServerFrame::Pong { id });
                 Ok(())
@@ -189,41 +192,45 @@ impl Session {
         }
     }
 
-    async fn hold(&mut self, id: Option<&Value>, verb: HoldVerb, slot: Slot) -> Result<(), RequestError> {
+    async fn hold(&mut self, id: Option<&Value>, verb: HoldVerb, slot: Slot) {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => self.arrive(new_client()),
         };
         let (commands, origin) = (&self.services.commands, self.origin());
         let storage = Some(commands.storage().mode.as_str());
-        let answer = match verb {
-            HoldVerb::Select => match commands.select(origin, &client, slot).await? {
-                Selected::Selection => {
-                    let ttl = Some(commands.selection_ttl.as_secs());
-                    ServerFrame::Ok { id, status: "selected", storage, ttl, fence: None }
-                }
-                Selected::OwnLock => {
-                    let lock = commands.lock_left(slot);
-                    let ttl = lock.map(|lock| seconds_left(lock.ttl));
-                    ServerFrame::Ok { id, status: "locked", storage, ttl, fence: lock.map(|lock| lock.fence) }
-                }
-            },
+        let locked = |lock: Option<Locked>| ServerFrame::Ok {
+            id,
+            status: "locked",
+            storage,
+            ttl: lock.map(|lock| seconds_left(lock.ttl)),
+            fence: lock.map(|lock| lock.fence),
+        };
+        let selected = |selected| match selected {
+            Selected::Selection => {
+                let ttl = Some(commands.selection_ttl.as_secs());
+                ServerFrame::Ok { id, status: "selected", storage, ttl, fence: None }
+            }
+            Selected::OwnLock => locked(commands.lock_left(slot)),
+        };
+        match verb {
+            HoldVerb::Select => {
+                let done = commands.select(origin, &client, slot).await;
+                done.answer(|outcome| self.conclude(id, outcome.map(selected)));
+            }
             HoldVerb::Deselect => {
-                commands.deselect(origin, Some(&client), slot).await?;
-                ok(id, "deselected")
+                let done = commands.deselect(origin, Some(&client), slot).await;
+                done.answer(|outcome| self.conclude(id, outcome.map(|()| ok(id, "deselected"))));
             }
             HoldVerb::Lock => {
-                let locked = commands.lock(origin, &client, slot).await?;
-                let ttl = Some(seconds_left(locked.ttl));
-                ServerFrame::Ok { id, status: "locked", storage, ttl, fence: Some(locked.fence) }
+                let done = commands.lock(origin, &client, slot).await;
+                done.answer(|outcome| self.conclude(id, outcome.map(|lock| locked(Some(lock)))));
             }
             HoldVerb::Unlock => {
-                commands.unlock(origin, &client, slot).await?;
-                ok(id, "unlocked")
+                let done = commands.unlock(origin, &client, slot).await;
+                done.answer(|outcome| self.conclude(id, outcome.map(|()| ok(id, "unlocked"))));
             }
-        };
-        self.answer(&answer);
-        Ok(())
+        }
     }
 
     /// The connection is over.
@@ -238,6 +245,13 @@ impl Session {
 
     fn answer(&self, frame: &ServerFrame<'_>) {
         self.connection.send(&frame.encode());
+    }
+
+    fn conclude(&self, id: Option<&Value>, outcome: Result<ServerFrame<'_>, RequestError>) {
+        match outcome {
+            Ok(frame) => self.answer(&frame),
+            Err(error) => self.refuse(id, &error),
+        }
     }
 
     fn refuse(&self, id: Option<&Value>, error: &RequestError) {

@@ -2,14 +2,16 @@
 //! An event is a hint to look, never a fact. The feed is proven by a probe key whose own event must come back.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue, PushInfo, PushKind, Value};
 use serde::Deserialize;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
@@ -54,6 +56,16 @@ pub(super) enum Flags {
     Completed,
     /// This user may not look, or not change them.
     Forbidden,
+}
+
+/// Where events are received: on a thread of their own. Beside the commands, a command's answer would wait until the
+/// events it caused are read.
+pub(super) fn runtime() -> Handle {
+    static EVENTS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+        Builder::new_multi_thread().worker_threads(1).thread_name("events").enable_all().build()
+    });
+    // Without one more thread it works too, only slower.
+    EVENTS.as_ref().map_or_else(|_| Handle::current(), |events| events.handle().clone())
 }
 
 /// A connection that receives pushes.

@@ -27,11 +27,11 @@ pub(super) const LOCKS: &str = "appointease_locks_";
 pub(super) const PROBE: &str = "appointease_probe_";
 
 pub(super) fn active(slot: Slot) -> String {
-    format!("{ACTIVE}{}", suffix(slot))
+    [ACTIVE, &suffix(slot)].concat()
 }
 
 pub(super) fn lock(slot: Slot) -> String {
-    format!("{LOCK}{}", suffix(slot))
+    [LOCK, &suffix(slot)].concat()
 }
 
 pub(super) fn user(client: &ClientId, room: Room) -> String {
@@ -48,7 +48,7 @@ pub(super) fn probe(gateway: &str) -> String {
 
 /// What the keys of a slot end with; also its name in `appointease:changes`.
 pub(super) fn suffix(slot: Slot) -> String {
-    format!("{}{}", room_suffix(slot.room), slot.time)
+    format!("{}_{}_{}", slot.room.date, slot.room.employee_id, slot.time)
 }
 
 /// What the keys of a room's slots have between prefix and time.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::events::{Feed, Flags, Listener, Subscription};
+use super::events::{self, Feed, Flags, Listener, Subscription};
 use super::link::Backoff;
 use super::{RedisStore, keys};
 use crate::event::{Absence, Observation};
@@ -120,7 +120,7 @@ impl Supervisor {
 
     pub(super) fn spawn(self: Arc<Self>, tasks: &mut JoinSet<()>) {
         tasks.spawn(self.clone().keep_probing());
-        tasks.spawn(self.clone().keep_listening());
+        tasks.spawn_on(self.clone().keep_listening(), &events::runtime());
         tasks.spawn(self.keep_reading());
     }
 
