@@ -12,6 +12,7 @@ mod due;
 mod event;
 mod hold;
 mod memory;
+mod mysql;
 mod open;
 mod picture;
 mod redis;
