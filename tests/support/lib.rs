@@ -17,6 +17,7 @@ mod redis_server;
 mod redis_truth;
 mod reserved_port;
 mod room;
+mod wordpress;
 
 pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
 pub use eventually::{PATIENCE, eventually, holds_for};
@@ -33,3 +34,4 @@ pub use redis_server::RedisServer;
 pub use redis_truth::{holder_of, holds_in, view_in};
 pub use reserved_port::ReservedPort;
 pub use room::{Room, in_days, tomorrow};
+pub use wordpress::WordPress;

@@ -1,4 +1,4 @@
-//! A prepared, empty MariaDB data folder that each `MariaDb` starts from a copy of: preparing one takes seconds.
+//! A prepared MariaDB data folder that each `MariaDb` starts from a copy of: preparing one takes seconds.
 //! Invariant: it is made once for all processes that share a target folder, and appears whole or not at all.
 
 use std::fs::File;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use support::MariaDb;
+use serde_json::json;
+use support::{MariaDb, WordPress};
 use tokio::time::timeout;
 
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -44,4 +45,49 @@ async fn a_frozen_mariadb_is_silent_and_goes_on_where_it_was() {
     assert!(timeout(A_WHILE, maria.try_run("DO 1")).await.is_err());
     maria.thaw();
     maria.try_run("DO 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn wordpress_keeps_transients_in_its_options_table() {
+    let maria = MariaDb::start().await;
+    let wordpress = WordPress::on(&maria).await;
+    assert_eq!(wordpress.get_transient("appointease_active").await, json!(false));
+
+    let value = json!({"10:00": {"client_id": "wp_1", "timestamp": 5}});
+    assert!(wordpress.set_transient("appointease_active", &value, 300).await);
+    assert_eq!(wordpress.get_transient("appointease_active").await, value);
+    let rows =
+        "SELECT option_name, option_value FROM wp_options WHERE option_name LIKE '%appointease%' ORDER BY 1";
+    let rows = maria.query::<(String, String)>(rows).await;
+    assert_eq!(rows[0].0, "_transient_appointease_active");
+    assert_eq!(rows[0].1, r#"a:1:{s:5:"10:00";a:2:{s:9:"client_id";s:4:"wp_1";s:9:"timestamp";i:5;}}"#);
+    assert_eq!(rows[1].0, "_transient_timeout_appointease_active");
+
+    assert!(wordpress.delete_transient("appointease_active").await);
+    assert!(!wordpress.delete_transient("appointease_active").await);
+}
+
+#[tokio::test]
+async fn code_runs_inside_wordpress_with_its_arguments_and_a_complaint_is_an_error() {
+    let maria = MariaDb::start().await;
+    let wordpress = WordPress::with_prefix(&maria, "blog_").await;
+    let code = "global $wpdb; echo $wpdb->prefix, ' ', get_option('blogname'), ' ', $args[0];";
+    assert_eq!(wordpress.eval(code, &["it's --here"]).await, "blog_ A site it's --here");
+    let error = wordpress.try_eval("global $wpdb; $wpdb->query('SELECT nonsense');", &[]).await.unwrap_err();
+    assert!(error.contains("nonsense"), "{error}");
+    let error = wordpress.try_eval("echo $missing;", &[]).await.unwrap_err();
+    assert!(error.contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn the_options_table_is_the_one_wordpress_creates() {
+    let (by_hand, by_wordpress) = (MariaDb::start().await, MariaDb::start().await);
+    by_hand.wordpress_options().await;
+    WordPress::on(&by_wordpress).await;
+    // Rows that came and went are no difference.
+    let columns_and_keys = async |maria: &MariaDb| {
+        maria.run("DELETE FROM wp_options; ALTER TABLE wp_options AUTO_INCREMENT = 1").await;
+        maria.query::<(String, String)>("SHOW CREATE TABLE wp_options").await
+    };
+    assert_eq!(columns_and_keys(&by_hand).await, columns_and_keys(&by_wordpress).await);
 }
