@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use slot_state::{
-    DateWindow, HoldEnded, Observation, OpenStore, Room, Storage, StoreConfig, StoreError, Watcher,
+    DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig, StoreError, Watcher,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -108,6 +108,12 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
     let OpenStore { store, picture, mut tasks } = slot_state::open(&StoreConfig {
         redis_url: config.redis.url.as_ref().map(|url| url.expose().to_owned()),
         redis_command_timeout: config.redis.command_timeout(),
+        mysql: config.mysql.url.as_ref().map(|url| MySqlConfig {
+            url: url.expose().to_owned(),
+            table_prefix: config.mysql.table_prefix.clone(),
+            command_timeout: Duration::from_millis(config.mysql.command_timeout_ms),
+            sweep_every: Duration::from_millis(config.mysql.sweep_ms),
+        }),
         lock_ttl: config.slots.lock_ttl(),
     })?;
     let metrics = Arc::new(Metrics::default());

@@ -10,10 +10,12 @@
 
 mod due;
 mod event;
+mod failover;
 mod hold;
 mod memory;
 mod mysql;
 mod open;
+mod pen;
 mod picture;
 mod redis;
 mod slot;
@@ -25,6 +27,7 @@ pub use hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, HoldKind, Lock, LockAsk, Locked,
     MAX_LOCKS_PER_CLIENT, Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
+pub use mysql::MySqlConfig;
 pub use open::{OpenStore, StoreConfig, open};
 pub use picture::Picture;
 pub use slot::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime, parse_date};

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::memory::MemoryStore;
+use crate::mysql::{MySqlConfig, MySqlStore};
+use crate::pen::Pen;
 use crate::picture::Picture;
 use crate::redis::{RedisConfig, RedisStore};
-use crate::store::{HoldStore, StoreError};
+use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Which stores to use.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct StoreConfig {
     pub redis_url: Option<String>,
     /// The longest a Redis command may take.
     pub redis_command_timeout: Duration,
+    /// The database, if there is one.
+    pub mysql: Option<MySqlConfig>,
     /// How long a lock lasts.
     pub lock_ttl: Duration,
 }
@@ -36,17 +40,23 @@ pub struct OpenStore {
 pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
     let picture = Arc::new(Picture::default());
     let mut tasks = JoinSet::new();
-    let store: Arc<dyn HoldStore> = match &config.redis_url {
-        Some(url) => {
+    let pen = |store: StorageMode| {
+        picture.decide(store);
+        Pen::new(picture.clone(), store)
+    };
+    let store: Arc<dyn HoldStore> = match (&config.redis_url, &config.mysql) {
+        (Some(url), _) => {
             let config = RedisConfig {
                 url: url.clone(),
                 command_timeout: config.redis_command_timeout,
                 lock_ttl: config.lock_ttl,
             };
-            RedisStore::open(&config, picture.clone(), &mut tasks)
+            RedisStore::open(&config, pen(StorageMode::Redis), &mut tasks)
                 .map_err(|error| StoreError::Strange(format!("redis.url: {error}")))?
         }
-        None => Arc::new(MemoryStore::new(picture.clone(), config.lock_ttl)),
+        (None, Some(mysql)) => MySqlStore::open(mysql, pen(StorageMode::Mysql), config.lock_ttl, &mut tasks)
+            .map_err(|error| StoreError::Strange(format!("mysql.url: {error}")))?,
+        (None, None) => Arc::new(MemoryStore::new(pen(StorageMode::Memory), config.lock_ttl)),
     };
     tasks.spawn(expire(picture.clone(), store.clone()));
     Ok(OpenStore { store, picture, tasks })

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::due::DueQueue;
 use crate::event::{Absence, Change, EndReason, HoldEnded, Observation, SlotFact, Source, Watcher};
 use crate::hold::{ActorId, HoldKind, Lock, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
-use crate::store::Storage;
+use crate::store::{Storage, StorageMode};
 use crate::view::RoomView;
 
 /// How long an empty slot's sequence number is kept, so that a late answer does not bring back what is gone.
@@ -27,6 +28,8 @@ pub struct Picture {
     clients: DashMap<ClientId, SmallVec<[Slot; 2]>>,
     due: DueQueue,
     watcher: OnceLock<Weak<dyn Watcher>>,
+    /// Which store's facts count.
+    decided_by: RwLock<Option<StorageMode>>,
 }
 
 struct Entry {
@@ -82,6 +85,17 @@ impl Picture {
         }
     }
 
+    /// From now on the facts of this store count, and of no other; the numbers of the one before say nothing any more.
+    pub(crate) fn decide(&self, store: StorageMode) {
+        *self.decided_by.write() = Some(store);
+        self.forget_sequence();
+    }
+
+    /// Whether this store's facts count.
+    pub(crate) fn is_decided_by(&self, store: StorageMode) -> bool {
+        *self.decided_by.read() == Some(store)
+    }
+
     /// What everybody may see of a room.
     pub fn view(&self, room: Room) -> RoomView {
         let mut view = RoomView::default();
@@ -125,6 +139,13 @@ impl Picture {
         self.rooms.iter().flat_map(|room| held(room.pair())).collect()
     }
 
+    /// Every time in a room with a hold on it.
+    pub(crate) fn held_in(&self, room: Room) -> SmallVec<[SlotTime; 4]> {
+        let slots = self.rooms.get(&room);
+        let held = slots.iter().flat_map(|slots| slots.iter()).filter(|(_, entry)| !entry.is_empty());
+        held.map(|(time, _)| *time).collect()
+    }
+
     /// How many selections and locks there are.
     pub fn count(&self) -> (usize, usize) {
         let mut count = (0, 0);
@@ -138,10 +159,17 @@ impl Picture {
     }
 
     /// Takes in what became true. Returns how many slots look different now to those who watch.
-    pub(crate) fn apply(&self, change: Change) -> usize {
+    pub(crate) fn apply(&self, store: StorageMode, change: Change) -> usize {
+        if !self.is_decided_by(store) {
+            return 0;
+        }
         let watcher = self.watcher();
         let now = Instant::now();
         let mut slots = self.rooms.entry(change.room).or_default();
+        // Again under the room's lock: the number of what slips in before another store decides is forgotten.
+        if !self.is_decided_by(store) {
+            return 0;
+        }
         let chosen_anew: SmallVec<[ClientId; 2]> =
             change.facts.iter().filter_map(|fact| Some(fact.selection.as_ref()?.client.clone())).collect();
         let mut changed = 0;
@@ -267,7 +295,10 @@ impl Picture {
     }
 
     /// Ends what is past its deadline in these slots: the store could not be asked.
-    pub(crate) fn expire(&self, slots: &[Slot]) {
+    pub(crate) fn expire(&self, store: StorageMode, slots: &[Slot]) {
+        if !self.is_decided_by(store) {
+            return;
+        }
         let (now, watcher) = (Instant::now(), self.watcher());
         for slot in slots {
             let Some(mut slots) = self.rooms.get_mut(&slot.room) else { continue };
@@ -289,13 +320,20 @@ impl Picture {
 
     /// A selection was renewed by command `seq` and lives until then, unless something newer is known. Says whether
     /// it is shown at all. Does not count as news about the slot: nothing was learnt about a lock beside it.
-    pub(crate) fn prolong(&self, slot: Slot, client: &ClientId, deadline: Instant, seq: u64) -> bool {
+    pub(crate) fn prolong(
+        &self,
+        store: StorageMode,
+        slot: Slot,
+        client: &ClientId,
+        deadline: Instant,
+        seq: u64,
+    ) -> bool {
         let Some(mut slots) = self.rooms.get_mut(&slot.room) else { return false };
         let Some(entry) = slots.get_mut(&slot.time) else { return false };
         let Some(selection) = entry.selection.as_mut().filter(|held| held.client == *client) else {
             return false;
         };
-        if seq > entry.seq {
+        if seq > entry.seq && self.is_decided_by(store) {
             selection.deadline = deadline;
             self.schedule(entry, slot);
         }

@@ -117,6 +117,11 @@ impl Room {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotTime(u16);
 
+impl SlotTime {
+    /// 00:00.
+    pub(crate) const FIRST: SlotTime = SlotTime(0);
+}
+
 impl FromStr for SlotTime {
     type Err = InvalidValue;
 

@@ -65,6 +65,8 @@ pub trait HoldStore: Send + Sync + 'static {
 pub enum StorageMode {
     /// Redis, the primary.
     Redis,
+    /// MySQL or MariaDB, the fallback.
+    Mysql,
     /// Inside this process, for one gateway alone.
     Memory,
 }
@@ -74,6 +76,7 @@ impl StorageMode {
     pub fn as_str(self) -> &'static str {
         match self {
             StorageMode::Redis => "redis",
+            StorageMode::Mysql => "mysql",
             StorageMode::Memory => "memory",
         }
     }
@@ -114,6 +117,9 @@ pub enum StoreError {
     /// It answered, but takes no writes (read-only replica, out of memory, loading).
     #[error("the store takes no writes: {0}")]
     Refusing(String),
+    /// Another store decides now.
+    #[error("another store decides now")]
+    Elsewhere,
     /// It answered something this program does not understand.
     #[error("the store answered strangely: {0}")]
     Strange(String),
@@ -126,6 +132,7 @@ impl StoreError {
             StoreError::Timeout => "timeout",
             StoreError::Away(_) => "away",
             StoreError::Refusing(_) => "refusing",
+            StoreError::Elsewhere => "elsewhere",
             StoreError::Strange(_) => "strange",
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,14 +16,14 @@ use crate::hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
     Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
-use crate::picture::Picture;
+use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 
 /// Keeps holds in this process.
 pub(crate) struct MemoryStore {
     holds: Mutex<Holds>,
-    picture: Arc<Picture>,
+    picture: Pen,
     lock_ttl: Duration,
     salt: RandomState,
     storage: watch::Sender<Storage>,
@@ -45,7 +44,7 @@ struct SlotHolds {
 
 impl MemoryStore {
     /// An empty store that tells `picture`.
-    pub(crate) fn new(picture: Arc<Picture>, lock_ttl: Duration) -> Self {
+    pub(crate) fn new(picture: Pen, lock_ttl: Duration) -> Self {
         let storage = Storage { mode: StorageMode::Memory, writable: true, flowing: true };
         MemoryStore {
             holds: Mutex::default(),

@@ -1,1 +1,318 @@
-//! MySQL or MariaDB: the store that remembers. Selections stand in WordPress' transients, locks in a table of their own.
+//! MySQL or MariaDB: the store that remembers. Selections stand in WordPress' transients, one row a room, locks in a
+//! table of their own. What others change is found by sweeping: all holds of the site, in two statements.
+
+mod link;
+mod locks;
+mod php;
+mod queries;
+mod rooms;
+mod sheet;
+mod sweep;
+mod transients;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use mysql_async::UrlError;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::hold::{
+    AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed, SelectAsk,
+    Selected,
+};
+use crate::pen::Pen;
+use crate::slot::{ClientId, Room, Slot};
+use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+use link::Link;
+use queries::Queries;
+use rooms::Decided;
+use sheet::{FirstSeen, Sheet};
+use transients::{Ours, Stored};
+
+/// How to reach the database, and how to use it.
+#[derive(Debug, Clone)]
+pub struct MySqlConfig {
+    /// `mysql://user:password@host:port/database`.
+    pub url: String,
+    /// What the site's tables begin with.
+    pub table_prefix: String,
+    /// The longest a request may take, all its statements together.
+    pub command_timeout: Duration,
+    /// How often others' changes are looked for.
+    pub sweep_every: Duration,
+}
+
+/// Keeps holds in MySQL.
+pub(crate) struct MySqlStore {
+    link: Link,
+    queries: Queries,
+    picture: Pen,
+    lock_ttl: Duration,
+    sweep_every: Duration,
+    /// This process' name in the rows it writes.
+    gateway: String,
+    /// The storage epoch believed in.
+    epoch: AtomicU64,
+    /// Numbers what this process learns, in order: see [`crate::event::Source`].
+    seq: AtomicU64,
+    /// One change of a room at a time: the others of this process would only wait for its row in the database.
+    in_hand: DashMap<Room, Arc<tokio::sync::Mutex<()>>>,
+    first_seen: FirstSeen,
+    salt: Mutex<Option<String>>,
+    storage: watch::Sender<Storage>,
+    error: Mutex<Option<String>>,
+    /// Rooms to be looked at before the next sweep.
+    due: Mutex<BTreeSet<Slot>>,
+    look: Notify,
+}
+
+/// Selections renewed in one transaction.
+const RENEW_BATCH: usize = 256;
+
+impl MySqlStore {
+    /// Opens the store; one that is away does not stop this. An error says what is wrong with the address.
+    pub(crate) fn open(
+        config: &MySqlConfig,
+        picture: Pen,
+        lock_ttl: Duration,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Arc<Self>, UrlError> {
+        let storage = Storage { mode: StorageMode::Mysql, writable: false, flowing: false };
+        let store = Arc::new(MySqlStore {
+            link: Link::new(&config.url, config.command_timeout)?,
+            queries: Queries::new(&config.table_prefix),
+            picture,
+            lock_ttl,
+            sweep_every: config.sweep_every,
+            gateway: format!("{:016x}", rand::random::<u64>()),
+            epoch: AtomicU64::new(0),
+            seq: AtomicU64::new(1),
+            in_hand: DashMap::new(),
+            first_seen: FirstSeen::default(),
+            salt: Mutex::default(),
+            storage: watch::Sender::new(storage),
+            error: Mutex::default(),
+            due: Mutex::default(),
+            look: Notify::new(),
+        });
+        tasks.spawn(store.clone().keep_sweeping());
+        Ok(store)
+    }
+
+    fn tag(&self, address: Option<IpAddr>) -> Option<AddressTag> {
+        address.and_then(|address| self.address_tag(address))
+    }
+
+    /// A selection as this process writes it.
+    fn written(&self, sheet: &Sheet, client: ClientId, ttl: Duration, chosen: Chosen, since: Option<i64>) -> Stored {
+        let seconds = sheet.now / 1000;
+        let ours = Ours {
+            expires_at: sheet.now + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2),
+            chosen,
+            address: None,
+            gateway: self.gateway.clone(),
+            epoch: self.epoch.load(Ordering::Relaxed),
+        };
+        Stored::new(client, seconds, since.unwrap_or(seconds), ours)
+    }
+
+    /// After an error nobody knows whether the request was carried out: look.
+    fn uncertain(&self, slot: Slot, error: StoreError) -> HoldError {
+        self.look(&[slot]);
+        error.into()
+    }
+}
+
+/// What a renewal finds.
+fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Duration) -> Renewed {
+    let slot = renewal.slot;
+    let explicit = |stored: &Stored| stored.ours.as_ref().is_some_and(|ours| ours.chosen == Chosen::Explicitly);
+    let others = sheet.others(slot, &renewal.client);
+    match sheet.selection(slot).cloned() {
+        Some(held) if held.client == renewal.client => {
+            let Some(ours) = &held.ours else { return Renewed::Kept };
+            let newer = others.iter().filter_map(|other| sheet.selection(*other));
+            if newer.into_iter().any(|other| explicit(other) && other.since > held.since) {
+                sheet.remove(slot);
+                return Renewed::Superseded;
+            }
+            let mut kept = store.written(sheet, held.client.clone(), ttl, ours.chosen, Some(held.since));
+            if let Some(kept) = &mut kept.ours {
+                kept.address = ours.address;
+            }
+            sheet.put(slot, kept);
+            Renewed::Kept
+        }
+        None if renewal.put_back && !sheet.locks.contains_key(&slot) => {
+            if !others.is_empty() {
+                return Renewed::Superseded;
+            }
+            let mut put = store.written(sheet, renewal.client.clone(), ttl, Chosen::Explicitly, None);
+            if let Some(put) = &mut put.ours {
+                put.address = store.tag(renewal.address);
+            }
+            sheet.put(slot, put);
+            Renewed::PutBack
+        }
+        _ => Renewed::Lost,
+    }
+}
+
+#[async_trait]
+impl HoldStore for MySqlStore {
+    async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
+        let SelectAsk { slot, client, chosen, .. } = &ask;
+        let address = self.tag(ask.address);
+        let decide = |sheet: &mut Sheet| {
+            if let Some(lock) = sheet.locks.get(slot) {
+                return if lock.client == *client {
+                    Decided::leave(Ok(Selected::OwnLock))
+                } else {
+                    Decided::leave(Err(Refusal::SlotLocked))
+                };
+            }
+            let held = sheet.selection(*slot).cloned();
+            if held.as_ref().is_some_and(|held| held.client != *client) {
+                return Decided::leave(Err(Refusal::SlotLocked));
+            }
+            let others = sheet.others(*slot, client);
+            let by_hand = |other: &Slot| {
+                let ours = sheet.selection(*other).and_then(|stored| stored.ours.as_ref());
+                ours.is_some_and(|ours| ours.chosen == Chosen::Explicitly)
+            };
+            // A poll may not know of a newer choice on another gateway; it ends none.
+            if *chosen == Chosen::ByPoll && others.iter().any(by_hand) {
+                return Decided::leave(Err(Refusal::SlotLocked));
+            }
+            others.iter().for_each(|other| sheet.remove(*other));
+            let mut stored = self.written(sheet, client.clone(), ask.ttl, *chosen, held.map(|held| held.since));
+            if let Some(ours) = &mut stored.ours {
+                ours.address = address;
+            }
+            sheet.put(*slot, stored);
+            Decided { outcome: Ok(Selected::Selection), given_up: others.into_iter().collect() }
+        };
+        let outcome = self.change(&[slot.room], ask.actor, decide).await;
+        Ok(outcome.map_err(|error| self.uncertain(*slot, error))??)
+    }
+
+    async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
+        let slot = ask.slot;
+        let from = match &ask.by {
+            Releaser::Address(address) => self.tag(*address),
+            Releaser::Client(_) => None,
+        };
+        let decide = |sheet: &mut Sheet| {
+            let mine = sheet.selection(slot).map(|held| match (&ask.by, &held.ours) {
+                (Releaser::Client(client), _) => held.client == *client,
+                (Releaser::Address(_), None) => true,
+                (Releaser::Address(_), Some(ours)) => from.is_some() && ours.address == from,
+            });
+            let locked = sheet.locks.get(&slot);
+            let own_lock = locked.map(|lock| matches!(&ask.by, Releaser::Client(client) if lock.client == *client));
+            match (mine, own_lock) {
+                (Some(true), _) => {
+                    sheet.remove(slot);
+                    Decided { outcome: Ok(()), given_up: vec![slot] }
+                }
+                (None, None) | (_, Some(true)) => Decided::leave(Ok(())),
+                _ => Decided::leave(Err(Refusal::NotOwner)),
+            }
+        };
+        let outcome = self.change(&[slot.room], ask.actor, decide).await;
+        Ok(outcome.map_err(|error| self.uncertain(slot, error))??)
+    }
+
+    async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
+        self.grant(&ask, true).await
+    }
+
+    async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
+        self.release(&ask).await
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
+        let mut renewed = Vec::with_capacity(renewals.len());
+        let mut failed = None;
+        for batch in renewals.chunks(RENEW_BATCH) {
+            let rooms: BTreeSet<Room> = batch.iter().map(|renewal| renewal.slot.room).collect();
+            let rooms: Vec<Room> = rooms.into_iter().collect();
+            let decide = |sheet: &mut Sheet| {
+                let outcomes: Vec<Renewed> =
+                    batch.iter().map(|renewal| renew_one(self, sheet, renewal, ttl)).collect();
+                let superseded = batch.iter().zip(&outcomes).filter(|(_, out)| **out == Renewed::Superseded);
+                Decided { given_up: superseded.map(|(renewal, _)| renewal.slot).collect(), outcome: outcomes }
+            };
+            match self.change(&rooms, None, decide).await {
+                Ok(outcomes) => renewed.extend(outcomes),
+                Err(error) => {
+                    self.look(&batch.iter().map(|renewal| renewal.slot).collect::<Vec<_>>());
+                    failed = Some(error);
+                    renewed.extend(vec![Renewed::Unknown; batch.len()]);
+                }
+            }
+        }
+        match failed {
+            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
+            _ => Ok(renewed),
+        }
+    }
+
+    async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
+        let rooms: BTreeSet<Room> = holders.iter().map(|(slot, _)| slot.room).collect();
+        let rooms: Vec<Room> = rooms.into_iter().collect();
+        let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2);
+        let decide = |sheet: &mut Sheet| {
+            for (slot, client) in &holders {
+                let Some(mut held) = sheet.selection(*slot).cloned() else { continue };
+                let latest = sheet.now + ttl;
+                // Only what this gateway was the last to renew: its client may be back on another one already.
+                if held.client == *client
+                    && let Some(ours) = &mut held.ours
+                    && ours.gateway == self.gateway
+                    && ours.expires_at > latest
+                {
+                    ours.expires_at = latest;
+                    sheet.put(*slot, held);
+                }
+            }
+            Decided::leave(())
+        };
+        self.change(&rooms, None, decide).await
+    }
+
+    fn look(&self, slots: &[Slot]) {
+        if !slots.is_empty() {
+            self.due.lock().extend(slots);
+            self.look.notify_one();
+        }
+    }
+
+    fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
+        let salt = self.salt.lock().clone()?;
+        let digest = Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
+        digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
+    }
+
+    fn storage(&self) -> watch::Receiver<Storage> {
+        self.storage.subscribe()
+    }
+
+    fn health(&self) -> serde_json::Value {
+        let storage = *self.storage.borrow();
+        serde_json::json!({ "mysql": {
+            "status": if storage.writable { "ok" } else { "away" },
+            "events": if storage.flowing { "swept" } else { "not_swept" },
+            "storage_epoch": self.epoch.load(Ordering::Relaxed),
+            "error": *self.error.lock(),
+        }})
+    }
+}

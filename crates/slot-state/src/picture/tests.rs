@@ -53,6 +53,14 @@ fn fact(slot: usize, held: Held) -> SlotFact {
     SlotFact { time: time(slot), selection, lock, absence: Absence::Unknown }
 }
 
+const STORE: StorageMode = StorageMode::Memory;
+
+fn new_picture() -> Picture {
+    let picture = Picture::default();
+    picture.decide(STORE);
+    picture
+}
+
 fn change(seq: u64, source: Source, facts: impl IntoIterator<Item = (usize, Held)>) -> Change {
     let facts = facts.into_iter().map(|(slot, held)| fact(slot, held)).collect();
     Change { room: room(), seq, source, actor: None, facts }
@@ -90,7 +98,7 @@ fn assert_indexed(picture: &Picture) {
 fn apply_and_check(picture: &Picture, ear: &Ear, change: Change) {
     let (before, view) = (shown(picture), picture.view(room()));
     let (changes, ended) = (*ear.changes.lock(), ear.ended.lock().len());
-    picture.apply(change);
+    picture.apply(STORE, change);
     assert_indexed(picture);
     let mut expected = Vec::new();
     for (slot, (old, new)) in before.into_iter().zip(shown(picture)).enumerate() {
@@ -134,7 +142,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let _guard = runtime.enter();
-        let (picture, ear) = (Picture::default(), Arc::new(Ear::default()));
+        let (picture, ear) = (new_picture(), Arc::new(Ear::default()));
         let watcher: Arc<dyn Watcher> = ear.clone();
         picture.watch(Arc::downgrade(&watcher));
 
@@ -173,21 +181,21 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_after_the_slot_was_freed_does_not_bring_the_hold_back() {
-    let picture = Picture::default();
-    picture.apply(change(2, Source::Command, [(0, (None, None))]));
+    let picture = new_picture();
+    picture.apply(STORE, change(2, Source::Command, [(0, (None, None))]));
     tokio::time::advance(REMEMBER_EMPTY - Duration::from_millis(1)).await;
-    picture.apply(change(1, Source::Command, [(0, (Some(1), None))]));
+    picture.apply(STORE, change(1, Source::Command, [(0, (Some(1), None))]));
     assert_eq!(shown(&picture)[0], (None, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_due_comes_up_once_and_an_empty_slot_is_forgotten() {
-    let picture = Picture::default();
-    picture.apply(change(1, Source::Command, [(0, (Some(1), None)), (1, (Some(1), None))]));
-    picture.apply(change(2, Source::Command, [(1, (None, None))]));
+    let picture = new_picture();
+    picture.apply(STORE, change(1, Source::Command, [(0, (Some(1), None)), (1, (Some(1), None))]));
+    picture.apply(STORE, change(2, Source::Command, [(1, (None, None))]));
     assert_eq!(picture.due().await, [room().slot(time(0))]);
     assert_eq!(picture.rooms.get(&room()).map(|slots| slots.len()), Some(1), "the other is forgotten");
-    picture.expire(&[room().slot(time(0))]);
+    picture.expire(STORE, &[room().slot(time(0))]);
     assert_eq!(picture.count(), (0, 0));
     let nothing_more = tokio::time::timeout(Duration::from_secs(3600), picture.due()).await;
     assert!(nothing_more.is_err());
@@ -196,18 +204,18 @@ async fn what_is_due_comes_up_once_and_an_empty_slot_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_moves_the_deadline_either_way_unless_something_newer_is_known() {
-    let picture = Picture::default();
+    let picture = new_picture();
     let place = room().slot(time(0));
     let in_secs = |secs| Instant::now() + Duration::from_secs(secs);
     let deadline = || picture.selection(place).expect("shown").deadline;
-    picture.apply(change(5, Source::Command, [(0, (Some(1), None))]));
-    assert!(picture.prolong(place, &client(1), in_secs(90), 6));
+    picture.apply(STORE, change(5, Source::Command, [(0, (Some(1), None))]));
+    assert!(picture.prolong(STORE, place, &client(1), in_secs(90), 6));
     assert_eq!(deadline(), in_secs(90));
-    assert!(picture.prolong(place, &client(1), in_secs(10), 7));
+    assert!(picture.prolong(STORE, place, &client(1), in_secs(10), 7));
     assert_eq!(deadline(), in_secs(10));
-    assert!(picture.prolong(place, &client(1), in_secs(300), 4));
+    assert!(picture.prolong(STORE, place, &client(1), in_secs(300), 4));
     assert_eq!(deadline(), in_secs(10), "an older renewal is old news");
-    assert!(!picture.prolong(place, &client(2), in_secs(300), 8));
+    assert!(!picture.prolong(STORE, place, &client(2), in_secs(300), 8));
     let started = Instant::now();
     assert_eq!(picture.due().await, [place]);
     assert_eq!(started.elapsed().as_secs(), 10);

@@ -19,7 +19,7 @@ use super::keys;
 use super::link::{classify, connection_config};
 use super::reader::{Hint, Reader};
 use crate::event::{Absence, Observation};
-use crate::picture::Picture;
+use crate::pen::Pen;
 use crate::slot::Slot;
 use crate::store::StoreError;
 
@@ -166,7 +166,7 @@ struct Published {
 /// Turns pushes into hints.
 pub(super) struct Listener {
     pub(super) reader: Arc<Reader>,
-    pub(super) picture: Arc<Picture>,
+    pub(super) picture: Pen,
     pub(super) gateway: String,
     /// Counts events of this gateway's own probe key.
     pub(super) probes_seen: AtomicU64,

@@ -35,7 +35,7 @@ use crate::hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
     Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
-use crate::picture::Picture;
+use crate::pen::Pen;
 use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 
@@ -57,7 +57,7 @@ const RENEW_BATCH: usize = 128;
 pub(crate) struct RedisStore {
     scripts: Arc<Scripts>,
     reader: Arc<Reader>,
-    picture: Arc<Picture>,
+    picture: Pen,
     lock_ttl: Duration,
     storage: watch::Sender<Storage>,
     salt: Mutex<Option<String>>,
@@ -68,7 +68,7 @@ impl RedisStore {
     /// A store that connects and stays connected by the tasks it adds to `tasks`. Errors on a URL that is none.
     pub(crate) fn open(
         config: &RedisConfig,
-        picture: Arc<Picture>,
+        picture: Pen,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Self>, RedisError> {
         let replaced = Arc::new(Replaced::default());

@@ -16,7 +16,7 @@ use super::scripts::Scripts;
 use super::value::NotAHold;
 use crate::event::{Absence, Change, Observation, SlotFact, Source};
 use crate::hold::ActorId;
-use crate::picture::Picture;
+use crate::pen::Pen;
 use crate::slot::{Room, Slot};
 use crate::store::StoreError;
 
@@ -79,7 +79,7 @@ impl Hint {
 /// Slots that must be looked at, and the one who looks.
 pub(super) struct Reader {
     scripts: Arc<Scripts>,
-    picture: Arc<Picture>,
+    picture: Pen,
     hints: Mutex<Hints>,
     wake: Notify,
     looking: tokio::sync::Mutex<()>,
@@ -147,7 +147,7 @@ impl Drop for CommandUnderWay<'_> {
 }
 
 impl Reader {
-    pub(super) fn new(scripts: Arc<Scripts>, picture: Arc<Picture>) -> Arc<Self> {
+    pub(super) fn new(scripts: Arc<Scripts>, picture: Pen) -> Arc<Self> {
         Arc::new(Reader {
             scripts,
             picture,

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::replaced::Replaced;
 use super::value::{KeyState, Reply};
 use crate::event::Observation;
-use crate::picture::Picture;
+use crate::pen::Pen;
 use crate::slot::Slot;
 use crate::store::StoreError;
 
@@ -56,11 +56,11 @@ pub(super) struct Scripts {
     born: Mutex<Option<String>>,
     /// Whether the database was emptied or replaced.
     pub(super) replaced: Arc<Replaced>,
-    picture: Arc<Picture>,
+    picture: Pen,
 }
 
 impl Scripts {
-    pub(super) fn new(link: Arc<Link>, replaced: Arc<Replaced>, picture: Arc<Picture>) -> Arc<Self> {
+    pub(super) fn new(link: Arc<Link>, replaced: Arc<Replaced>, picture: Pen) -> Arc<Self> {
         Arc::new(Scripts {
             sources: Sources::load(),
             link,

@@ -344,9 +344,7 @@ impl Supervisor {
         if because == Because::Doubt {
             tracing::info!(event = "read_anew", storage = "redis", slots = slots.len(), changed, elapsed_ms);
             store.picture.observe(Observation::Resync);
-            if let Some(watcher) = store.picture.watcher() {
-                watcher.read_anew();
-            }
+            store.picture.read_anew();
         } else if changed > 0 && store.feed.current() != Feed::Polling {
             tracing::warn!(event = "repaired", storage = "redis", slots = changed, elapsed_ms);
             store.picture.observe(Observation::Repaired(changed));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slot_state::{
-    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, OpenStore,
+    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, MySqlConfig, OpenStore,
     Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot, StoreConfig,
     StoreError, open, parse_date,
 };
@@ -32,8 +32,21 @@ pub(crate) struct House {
 impl House {
     /// Opens what the configuration names, without waiting for anything.
     pub(crate) fn open(redis_url: Option<String>, lock_ttl: Duration) -> Self {
+        Self::with_stores(redis_url, None, lock_ttl)
+    }
+
+    /// On this MariaDB alone.
+    pub(crate) fn on_mysql(url: String, lock_ttl: Duration) -> Self {
+        let command_timeout = Duration::from_secs(2);
+        let sweep_every = Duration::from_millis(200);
+        let mysql = MySqlConfig { url, table_prefix: "wp_".to_owned(), command_timeout, sweep_every };
+        Self::with_stores(None, Some(mysql), lock_ttl)
+    }
+
+    /// Opens what the configuration names, without waiting for anything.
+    pub(crate) fn with_stores(redis_url: Option<String>, mysql: Option<MySqlConfig>, lock_ttl: Duration) -> Self {
         let redis_command_timeout = Duration::from_millis(250);
-        let config = StoreConfig { redis_url, redis_command_timeout, lock_ttl };
+        let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl };
         let OpenStore { store, picture, tasks } = open(&config).expect("the configuration names a store");
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn slot_state::Watcher> = heard.clone();

@@ -1,0 +1,155 @@
+//! Locks: unique rows, so that whatever else fails, a slot has one at most. Their fences rise over all of the site.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::MySqlStore;
+use super::link::{Trouble, Work, take};
+use super::queries::slot_params;
+use super::sheet::{LockRow, Sheet};
+use crate::event::{Observation, Source};
+use crate::hold::{HoldError, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal};
+use crate::slot::{ClientId, Slot};
+use crate::store::StoreError;
+
+/// How often a transaction is tried again when others are in its way.
+const ATTEMPTS: u32 = 6;
+
+impl MySqlStore {
+    /// Grants a lock, or says why not. With `selections_here` those in the database count; else they are elsewhere,
+    /// and whoever keeps them says whether they stand in the way.
+    pub(super) async fn grant(&self, ask: &LockAsk, selections_here: bool) -> Result<Locked, HoldError> {
+        let started = Instant::now();
+        let until = self.link.until();
+        let (slot, rooms) = (ask.slot, [ask.slot.room]);
+        let _in_hand = self.take_in_hand(&rooms, until).await?;
+        for attempt in 1.. {
+            match self.try_grant(ask, selections_here, until).await {
+                Ok((outcome, sheet)) => {
+                    self.picture.observe(Observation::StoreTime(started.elapsed()));
+                    if selections_here {
+                        let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
+                        self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, &[]);
+                    }
+                    return Ok(outcome?);
+                }
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
+            }
+        }
+        Err(StoreError::Timeout.into())
+    }
+
+    async fn try_grant(
+        &self,
+        ask: &LockAsk,
+        selections_here: bool,
+        until: Instant,
+    ) -> Result<(Result<Locked, Refusal>, Sheet), Trouble> {
+        let LockAsk { slot, client, .. } = ask;
+        let mut work = self.link.begin(until).await?;
+        let mut sheet = if selections_here {
+            self.check_epoch(&mut work).await?;
+            // A room without a row cannot be held against a selection that comes meanwhile.
+            let name = super::transients::option_name(slot.room);
+            work.run(&self.queries.ensure_transient, (name,)).await?;
+            self.read_for_update(&mut work, &[slot.room]).await?
+        } else {
+            self.read_lock(&mut work, *slot).await?
+        };
+        if let Some(lock) = sheet.locks.get(slot) {
+            let outcome = match lock.client == *client {
+                true => Ok(Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence }),
+                false => Err(Refusal::SlotLocked),
+            };
+            return Ok((outcome, sheet));
+        }
+        if sheet.selection(*slot).is_some_and(|held| held.client != *client) {
+            return Ok((Err(Refusal::SlotLocked), sheet));
+        }
+        if self.locks_of(&mut work, client, sheet.now).await? >= MAX_LOCKS_PER_CLIENT {
+            return Ok((Err(Refusal::TooManyHolds), sheet));
+        }
+        let row = self.insert(&mut work, *slot, client, sheet.now).await?;
+        sheet.remove(*slot);
+        for room in sheet.touched.clone() {
+            self.write(&mut work, &sheet, room, false).await?;
+        }
+        work.commit().await?;
+        let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
+        sheet.locks.insert(*slot, row);
+        Ok((Ok(locked), sheet))
+    }
+
+    /// The row of one slot, held until the transaction ends.
+    async fn read_lock(&self, work: &mut Work, slot: Slot) -> Result<Sheet, Trouble> {
+        let rows = work.rows(&self.queries.lock_for_update(), slot_params(slot)).await?;
+        let now = self.now(work).await?;
+        self.sheet(now, Vec::new(), rows)
+    }
+
+    async fn locks_of(&self, work: &mut Work, client: &ClientId, now: i64) -> Result<usize, Trouble> {
+        let counted = work.row(&self.queries.locks_of_client, (client.as_str(), now)).await?;
+        counted.map_or(Ok(0), |mut row| take::<u64>(&mut row, 0).map(|count| count as usize))
+    }
+
+    async fn insert(&self, work: &mut Work, slot: Slot, client: &ClientId, now: i64) -> Result<LockRow, Trouble> {
+        // What is there still is over.
+        work.run(&self.queries.delete_lock, slot_params(slot)).await?;
+        work.run(&self.queries.raise_fence, (now,)).await?;
+        let Some(mut row) = work.row(&self.queries.fence, ()).await? else {
+            return Err(Trouble::NoTable("the storage table has no fence".to_owned()));
+        };
+        let fence: u64 = take(&mut row, 0)?;
+        let deadline = now + i64::try_from(self.lock_ttl.as_millis()).unwrap_or(i64::MAX / 2);
+        let (date, time, employee) = slot_params(slot);
+        // The plugin's column has whole seconds: the one that begins after the deadline.
+        let (ends, began) = ((deadline + 999) / 1000, now / 1000);
+        work.run(&self.queries.insert_lock, (date, time, employee, client.as_str(), ends, began, fence, deadline))
+            .await?;
+        Ok(LockRow { client: client.clone(), deadline, fence })
+    }
+
+    /// Gives a lock back.
+    pub(super) async fn release(&self, ask: &LockAsk) -> Result<(), HoldError> {
+        let until = self.link.until();
+        let (slot, rooms) = (ask.slot, [ask.slot.room]);
+        let _in_hand = self.take_in_hand(&rooms, until).await?;
+        for attempt in 1.. {
+            match self.try_release(ask, until).await {
+                Ok((outcome, sheet)) => {
+                    let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
+                    self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, &[slot]);
+                    return Ok(outcome?);
+                }
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
+            }
+        }
+        Err(StoreError::Timeout.into())
+    }
+
+    async fn try_release(&self, ask: &LockAsk, until: Instant) -> Result<(Result<(), Refusal>, Sheet), Trouble> {
+        let mut work = self.link.begin(until).await?;
+        self.check_epoch(&mut work).await?;
+        let mut sheet = self.read_for_update(&mut work, &[ask.slot.room]).await?;
+        let outcome = match (sheet.locks.get(&ask.slot), sheet.selection(ask.slot)) {
+            (Some(lock), _) if lock.client == ask.client => Ok(()),
+            (Some(_), _) => Err(Refusal::NotOwner),
+            (None, Some(held)) if held.client != ask.client => Err(Refusal::NotOwner),
+            (None, _) => Err(Refusal::LockLost),
+        };
+        if outcome.is_ok() {
+            work.run(&self.queries.delete_lock, slot_params(ask.slot)).await?;
+            work.commit().await?;
+            sheet.locks.remove(&ask.slot);
+        }
+        Ok((outcome, sheet))
+    }
+}
+
+fn left(deadline: i64, now: i64) -> Duration {
+    Duration::from_millis(u64::try_from(deadline - now).unwrap_or(0))
+}

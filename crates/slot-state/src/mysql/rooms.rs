@@ -1,0 +1,194 @@
+//! Changes of rooms: one transaction that reads what is there under lock, decides, and writes what changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mysql_async::{Params, Value};
+use smallvec::SmallVec;
+use tokio::sync::OwnedMutexGuard;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::MySqlStore;
+use super::link::{Trouble, Work, take};
+use super::queries::room_params;
+use super::sheet::{Sheet, TRANSIENT_TTL};
+use super::transients::{option_name, timeout_name};
+use crate::event::{Absence, Change, Observation, Source};
+use crate::hold::ActorId;
+use crate::slot::{Room, Slot, SlotTime};
+use crate::store::{StorageMode, StoreError};
+
+/// How often a transaction is tried again when others are in its way.
+const ATTEMPTS: u32 = 6;
+
+/// What was decided about rooms.
+pub(super) struct Decided<R> {
+    pub(super) outcome: R,
+    /// Selections that their holder gave up by it.
+    pub(super) given_up: Vec<Slot>,
+}
+
+impl<R> Decided<R> {
+    /// Nobody gave anything up.
+    pub(super) fn leave(outcome: R) -> Self {
+        Decided { outcome, given_up: Vec::new() }
+    }
+}
+
+impl MySqlStore {
+    /// Lets `decide` change what stands about these rooms (sorted), and tells the picture. `decide` may be called more
+    /// than once, each time with what is there then.
+    pub(super) async fn change<R>(
+        &self,
+        rooms: &[Room],
+        actor: Option<ActorId>,
+        mut decide: impl FnMut(&mut Sheet) -> Decided<R>,
+    ) -> Result<R, StoreError> {
+        let started = Instant::now();
+        let until = self.link.until();
+        let _in_hand = self.take_in_hand(rooms, until).await?;
+        for attempt in 1.. {
+            match self.try_change(rooms, until, &mut decide).await {
+                Ok((decided, sheet)) => {
+                    self.picture.observe(Observation::StoreTime(started.elapsed()));
+                    let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
+                    self.tell(&sheet, rooms, (Source::Command, seq), actor, &decided.given_up);
+                    return Ok(decided.outcome);
+                }
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(trouble) => return Err(self.failed(trouble)),
+            }
+        }
+        Err(StoreError::Timeout)
+    }
+
+    async fn try_change<R>(
+        &self,
+        rooms: &[Room],
+        until: Instant,
+        decide: &mut impl FnMut(&mut Sheet) -> Decided<R>,
+    ) -> Result<(Decided<R>, Sheet), Trouble> {
+        let mut work = self.link.begin(until).await?;
+        self.check_epoch(&mut work).await?;
+        let mut sheet = self.read_for_update(&mut work, rooms).await?;
+        let missing: BTreeSet<Room> = rooms.iter().filter(|room| !sheet.rooms.contains_key(room)).copied().collect();
+        let decided = decide(&mut sheet);
+        for room in &sheet.touched {
+            self.write(&mut work, &sheet, *room, missing.contains(room)).await?;
+        }
+        work.commit().await?;
+        Ok((decided, sheet))
+    }
+
+    /// Only one change of a room at a time comes from this process.
+    pub(super) async fn take_in_hand(
+        &self,
+        rooms: &[Room],
+        until: Instant,
+    ) -> Result<SmallVec<[OwnedMutexGuard<()>; 1]>, StoreError> {
+        let mut guards = SmallVec::new();
+        for room in rooms {
+            let lock: Arc<tokio::sync::Mutex<()>> = self.in_hand.entry(*room).or_default().clone();
+            guards.push(timeout_at(until, lock.lock_owned()).await.map_err(|_| StoreError::Timeout)?);
+        }
+        Ok(guards)
+    }
+
+    /// Counts what went wrong.
+    pub(super) fn failed(&self, trouble: Trouble) -> StoreError {
+        let error = StoreError::from(trouble);
+        self.picture.observe(Observation::StoreError(error.kind()));
+        error
+    }
+
+    /// Refuses when another store decides; follows a newer epoch of this one. Until the transaction ends nobody can
+    /// raise the epoch.
+    pub(super) async fn check_epoch(&self, work: &mut Work) -> Result<(), Trouble> {
+        let Some(mut row) = work.row(&self.queries.agreement, ()).await? else {
+            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+        };
+        let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
+        if mode != StorageMode::Mysql.as_str() {
+            return Err(Trouble::Store(StoreError::Elsewhere));
+        }
+        self.epoch.store(epoch, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// These rooms, locked until the transaction ends, and the locks in them.
+    pub(super) async fn read_for_update(&self, work: &mut Work, rooms: &[Room]) -> Result<Sheet, Trouble> {
+        // A few lengths only, so that few statements are prepared; naming a room twice changes nothing.
+        let length = rooms.len().next_power_of_two();
+        let last = rooms.last().copied();
+        let padded = || rooms.iter().copied().chain(last.into_iter().cycle()).take(length);
+        let names: Vec<Value> =
+            padded().flat_map(|room| [option_name(room), timeout_name(room)]).map(Value::from).collect();
+        let options = work.rows(&self.queries.transients_for_update(length), Params::Positional(names)).await?;
+        let named: Vec<Value> = padded().flat_map(room_params).collect();
+        let locks = work.rows(&self.queries.locks_in(length), Params::Positional(named)).await?;
+        let now = self.now(work).await?;
+        self.sheet(now, options, locks)
+    }
+
+    pub(super) fn sheet(
+        &self,
+        now: i64,
+        options: Vec<mysql_async::Row>,
+        locks: Vec<mysql_async::Row>,
+    ) -> Result<Sheet, Trouble> {
+        let sheet = Sheet::read(now, options, locks, &self.first_seen)?;
+        (0..sheet.unreadable).for_each(|_| self.picture.observe(Observation::ForeignSkipped));
+        Ok(sheet)
+    }
+
+    /// The database's clock.
+    pub(super) async fn now(&self, work: &mut Work) -> Result<i64, Trouble> {
+        match work.row(self.queries.now, ()).await? {
+            Some(mut row) => take(&mut row, 0),
+            None => Err(Trouble::Store(StoreError::Strange("no clock".to_owned()))),
+        }
+    }
+
+    /// Writes a room back. A row that another made meanwhile is a conflict.
+    pub(super) async fn write(&self, work: &mut Work, sheet: &Sheet, room: Room, is_new: bool) -> Result<(), Trouble> {
+        let (name, timeout) = (option_name(room), timeout_name(room));
+        let Some(selections) = sheet.rooms.get(&room).filter(|selections| !selections.is_empty()) else {
+            return work.run(&self.queries.delete_options, (name, timeout)).await.map(drop);
+        };
+        let ends = sheet.now / 1000 + i64::try_from(TRANSIENT_TTL.as_secs()).unwrap_or_default();
+        let value = selections.encode();
+        // The timeout first, as WordPress does it.
+        work.run(&self.queries.put_timeout, (timeout, ends.to_string())).await?;
+        if is_new {
+            work.run(&self.queries.insert_transient, (name, value)).await?;
+        } else {
+            work.run(&self.queries.put_transient, (value, name)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the picture all that a sheet says about these rooms.
+    pub(super) fn tell(
+        &self,
+        sheet: &Sheet,
+        rooms: &[Room],
+        (source, seq): (Source, u64),
+        actor: Option<ActorId>,
+        given_up: &[Slot],
+    ) -> usize {
+        let mut changed = 0;
+        for room in rooms {
+            let mut times: BTreeSet<SlotTime> = sheet.held_in(*room);
+            times.extend(self.picture.held_in(*room));
+            let absence = |slot: Slot| match given_up.contains(&slot) {
+                true => Absence::ByHolder,
+                false => Absence::Unknown,
+            };
+            let facts = times.into_iter().map(|time| room.slot(time)).map(|slot| sheet.fact(slot, absence(slot)));
+            changed += self.picture.apply(Change { room: *room, seq, source, actor, facts: facts.collect() });
+        }
+        changed
+    }
+}

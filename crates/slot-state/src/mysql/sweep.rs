@@ -1,0 +1,136 @@
+//! Finding what others changed, and what is over: all transients and locks of the site in two statements, every
+//! `sweep_ms`; between them the slots that are due.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mysql_async::{Params, Value};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::MySqlStore;
+use super::link::{Trouble, take};
+use super::queries::room_params;
+use super::sheet::Sheet;
+use super::transients::{option_name, timeout_name};
+use crate::event::Source;
+use crate::slot::{Room, Slot};
+use crate::store::{Storage, StorageMode, StoreError};
+
+/// Rooms looked at in one statement; with more, everything is read.
+const MOST_ROOMS: usize = 256;
+
+impl MySqlStore {
+    /// Sweeps for ever.
+    pub(super) async fn keep_sweeping(self: Arc<Self>) {
+        let mut ticks = interval(self.sweep_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let all = tokio::select! {
+                _ = ticks.tick() => true,
+                () = self.look.notified() => false,
+            };
+            let due = std::mem::take(&mut *self.due.lock());
+            let rooms: BTreeSet<Room> = due.iter().map(|slot| slot.room).collect();
+            let swept = if all || rooms.len() > MOST_ROOMS {
+                self.sweep().await
+            } else if rooms.is_empty() {
+                continue;
+            } else {
+                self.look_at(&rooms.into_iter().collect::<Vec<_>>()).await
+            };
+            if swept.is_err() {
+                self.picture.expire(&due.into_iter().collect::<Vec<Slot>>());
+            }
+            self.note(swept.map_err(|trouble| self.failed(trouble)).err());
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), Trouble> {
+        let seq = self.seq.load(Ordering::Acquire);
+        let mut work = self.link.begin(self.link.until()).await?;
+        self.learn_agreement(&mut work).await?;
+        let now = self.now(&mut work).await?;
+        let options = work.rows(&self.queries.all_transients, ()).await?;
+        let locks = work.rows(&self.queries.all_locks, ()).await?;
+        work.commit().await?;
+        let sheet = self.sheet(now, options, locks)?;
+        let mut rooms: BTreeSet<Room> = sheet.rooms.keys().copied().collect();
+        rooms.extend(sheet.locks.keys().map(|slot| slot.room));
+        rooms.extend(self.picture.held_slots().into_iter().map(|slot| slot.room));
+        let rooms: Vec<Room> = rooms.into_iter().collect();
+        self.tell(&sheet, &rooms, (Source::Read, seq), None, &[]);
+        self.first_seen.forget_old(Instant::now());
+        self.in_hand.retain(|_, hand| Arc::strong_count(hand) > 1);
+        self.clean(&sheet).await
+    }
+
+    async fn look_at(&self, rooms: &[Room]) -> Result<(), Trouble> {
+        let seq = self.seq.load(Ordering::Acquire);
+        let mut work = self.link.begin(self.link.until()).await?;
+        let names = rooms.iter().flat_map(|room| [option_name(*room), timeout_name(*room)]);
+        let names: Vec<Value> = names.map(Value::from).collect();
+        let now = self.now(&mut work).await?;
+        let options = work.rows(&self.queries.transients(rooms.len()), Params::Positional(names)).await?;
+        let named: Vec<Value> = rooms.iter().copied().flat_map(room_params).collect();
+        let locks = work.rows(&self.queries.locks_in(rooms.len()), Params::Positional(named)).await?;
+        work.commit().await?;
+        let sheet = self.sheet(now, options, locks)?;
+        self.tell(&sheet, rooms, (Source::Read, seq), None, &[]);
+        Ok(())
+    }
+
+    /// Mode, epoch and salt; the first gateway makes the salt.
+    async fn learn_agreement(&self, work: &mut super::link::Work) -> Result<(), Trouble> {
+        if self.salt.lock().is_none() {
+            let salt = format!("{:032x}", rand::random::<u128>());
+            work.run(&self.queries.set_salt, (salt,)).await?;
+        }
+        let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
+            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+        };
+        let epoch: u64 = take(&mut row, 1)?;
+        self.epoch.store(epoch, Ordering::Relaxed);
+        *self.salt.lock() = take(&mut row, 2)?;
+        Ok(())
+    }
+
+    /// Removes rows that say nothing any more: rooms without a live selection, locks that are over.
+    async fn clean(&self, sheet: &Sheet) -> Result<(), Trouble> {
+        if sheet.is_clean() {
+            return Ok(());
+        }
+        let mut work = self.link.begin(self.link.until()).await?;
+        for (room, value) in &sheet.over {
+            // Only if it still says what was read.
+            if work.run(&self.queries.delete_transient, (option_name(*room), value.clone())).await? > 0 {
+                work.run(&self.queries.delete_options, (option_name(*room), timeout_name(*room))).await?;
+            }
+        }
+        if sheet.dead_locks > 0 {
+            work.run(&self.queries.delete_dead_locks, (sheet.now,)).await?;
+        }
+        match work.commit().await {
+            // Another gateway is at it.
+            Err(Trouble::Conflict(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Says how the store is.
+    fn note(&self, error: Option<StoreError>) {
+        let before = *self.storage.borrow();
+        *self.error.lock() = error.as_ref().map(ToString::to_string);
+        let well = error.is_none();
+        let now = Storage { mode: StorageMode::Mysql, writable: well, flowing: well };
+        if before == now {
+            return;
+        }
+        self.storage.send_replace(now);
+        match &error {
+            Some(error) => tracing::warn!(event = "store_down", storage = "mysql", error = %error),
+            None => tracing::info!(event = "store_up", storage = "mysql"),
+        }
+        self.picture.storage_changed(now);
+    }
+}
