@@ -1,11 +1,14 @@
 //! MySQL or MariaDB: the store that remembers. Selections stand in WordPress' transients, one row a room, locks in a
 //! table of their own. What others change is found by sweeping: all holds of the site, in two statements.
 
+mod catalogue;
 mod link;
 mod locks;
+mod migrate;
 mod php;
 mod queries;
 mod rooms;
+mod schema;
 mod sheet;
 mod sweep;
 mod transients;
@@ -36,6 +39,8 @@ use queries::Queries;
 use rooms::Decided;
 use sheet::{FirstSeen, Sheet};
 use transients::{Ours, Stored};
+
+pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, migrate};
 
 /// How to reach the database, and how to use it.
 #[derive(Debug, Clone)]

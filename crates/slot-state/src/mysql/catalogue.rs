@@ -1,0 +1,174 @@
+//! What a database has of the tables that matter, read from its own catalogue.
+//! Used by `migrate`. Invariant: every question has a deadline, since the library has none.
+
+use std::time::Duration;
+
+use mysql_async::prelude::{FromRow, Queryable};
+use mysql_async::{Conn, Error, Opts, OptsBuilder, Params, ServerError};
+use tokio::time::timeout;
+
+use super::migrate::MigrateError;
+use super::schema::{Existing, Wanted, quoted};
+
+/// The longest a connection or a question may take.
+const QUESTION: Duration = Duration::from_secs(10);
+/// What every session is told. A change that waits for a table holds up everybody who comes after it, even
+/// when we are gone: the server itself must give up, and soon.
+const SETUP: [&str; 2] = [
+    "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'",
+    "SET SESSION lock_wait_timeout=2, innodb_lock_wait_timeout=2",
+];
+/// How many slots with several locks are named.
+const NAMED: usize = 20;
+
+/// A connection to one database.
+pub(super) struct Database {
+    connection: Conn,
+    name: String,
+}
+
+impl Database {
+    pub(super) async fn connect(opts: Opts) -> Result<Self, MigrateError> {
+        let Some(name) = opts.db_name().map(str::to_owned) else {
+            return Err(MigrateError::Url("it names no database; end it with /name".to_owned()));
+        };
+        let opts = OptsBuilder::from_opts(opts).prefer_socket(false).setup(SETUP.to_vec());
+        let connection = in_time(QUESTION, &name, Conn::new(opts)).await?;
+        Ok(Self { connection, name })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says goodbye; one that gets lost changes nothing.
+    pub(super) async fn leave(self) {
+        drop(timeout(QUESTION, self.connection.disconnect()).await);
+    }
+
+    /// Carries out a statement; the inner error is the server's refusal.
+    pub(super) async fn change(
+        &mut self,
+        statement: &str,
+        deadline: Duration,
+    ) -> Result<Result<(), ServerError>, MigrateError> {
+        match timeout(deadline, self.connection.query_drop(statement)).await {
+            Ok(Ok(())) => Ok(Ok(())),
+            Ok(Err(Error::Server(refusal))) => Ok(Err(refusal)),
+            Ok(Err(error)) => Err(explain(error, &self.name)),
+            Err(_) => Err(late(deadline)),
+        }
+    }
+
+    pub(super) async fn existing(&mut self, wanted: &Wanted) -> Result<Existing, MigrateError> {
+        let mut existing = Existing::default();
+        let names = wanted.tables();
+        let marks = vec!["?"; names.len()].join(", ");
+        let of_ours = format!("table_schema = DATABASE() AND table_name IN ({marks})");
+        let any_case = self.ask::<u64>("SELECT @@lower_case_table_names", ()).await?.first() != Some(&0);
+        // The catalogue finds names in any case, which on most servers name other tables.
+        let found = |table: &str| {
+            names.iter().find(|name| *name == table || any_case && name.eq_ignore_ascii_case(table)).cloned()
+        };
+
+        let tables = format!("SELECT table_name, engine FROM information_schema.tables WHERE {of_ours}");
+        for (table, engine) in self.ask::<(String, Option<String>)>(&tables, names.clone()).await? {
+            let Some(name) = found(&table) else { continue };
+            existing.tables.entry(name).or_default().engine = engine.unwrap_or_else(|| "a view".to_owned());
+        }
+        let columns = format!(
+            "SELECT table_name, column_name, character_maximum_length \
+             FROM information_schema.columns WHERE {of_ours}"
+        );
+        for (table, column, length) in
+            self.ask::<(String, String, Option<u64>)>(&columns, names.clone()).await?
+        {
+            let Some(there) = found(&table).and_then(|name| existing.tables.get_mut(&name)) else { continue };
+            there.columns.insert(column.to_ascii_lowercase(), length);
+        }
+        if let Some((name, _)) = existing.tables.iter().find(|(_, table)| table.columns.is_empty()) {
+            let why = format!("this account sees no column of {name}");
+            return Err(MigrateError::NoRight { why, database: quoted(&self.name) });
+        }
+        // A key on an expression has no column, one on a column's beginning a sub_part: neither guards slots.
+        let keys = format!(
+            "SELECT table_name, GROUP_CONCAT(column_name) FROM information_schema.statistics \
+             WHERE {of_ours} AND non_unique = 0 GROUP BY table_name, index_name \
+             HAVING COUNT(sub_part) = 0 AND COUNT(*) = COUNT(column_name)"
+        );
+        for (table, columns) in self.ask::<(String, String)>(&keys, names.clone()).await? {
+            let Some(there) = found(&table).and_then(|name| existing.tables.get_mut(&name)) else { continue };
+            there.unique.push(columns.split(',').map(str::to_ascii_lowercase).collect());
+        }
+
+        let locks = existing.tables.get(&wanted.locks());
+        if locks.is_some_and(|locks| locks.has_slots() && !locks.guards_slots()) {
+            existing.duplicate_locks = self.duplicate_locks(&wanted.locks()).await?;
+        }
+        let storage = existing.tables.get(&wanted.storage());
+        if storage.is_some_and(|storage| storage.columns.contains_key("id")) {
+            let rows = format!("SELECT CAST(id AS UNSIGNED) FROM {}", quoted(&wanted.storage()));
+            existing.storage_rows = self.ask::<u64>(&rows, ()).await?.into_iter().collect();
+        }
+        Ok(existing)
+    }
+
+    async fn duplicate_locks(&mut self, locks: &str) -> Result<Vec<String>, MigrateError> {
+        let question = format!(
+            "SELECT CAST(`date` AS CHAR), CAST(`time` AS CHAR), CAST(employee_id AS CHAR), COUNT(*) FROM {} \
+             WHERE `date` IS NOT NULL AND `time` IS NOT NULL AND employee_id IS NOT NULL \
+             GROUP BY `date`, `time`, employee_id HAVING COUNT(*) > 1 LIMIT {}",
+            quoted(locks),
+            NAMED + 1
+        );
+        let found: Vec<(String, String, String, u64)> = self.ask(&question, ()).await?;
+        let slots = found.iter().take(NAMED);
+        let slots = slots
+            .map(|(date, time, employee, rows)| format!("{date} {time} of employee {employee} ({rows})"));
+        Ok(slots.chain((found.len() > NAMED).then(|| "and more".to_owned())).collect())
+    }
+
+    /// All rows of an answer; panics where a column is of another type than asked for.
+    pub(super) async fn ask<T: FromRow + Send + 'static>(
+        &mut self,
+        question: &str,
+        params: impl Into<Params>,
+    ) -> Result<Vec<T>, MigrateError> {
+        in_time(QUESTION, &self.name, self.connection.exec(question, params.into())).await
+    }
+}
+
+async fn in_time<T>(
+    deadline: Duration,
+    database: &str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, MigrateError> {
+    match timeout(deadline, answer).await {
+        Ok(answer) => answer.map_err(|error| explain(error, database)),
+        Err(_) => Err(late(deadline)),
+    }
+}
+
+fn late(deadline: Duration) -> MigrateError {
+    MigrateError::Away(format!("no answer within {} s", deadline.as_secs()))
+}
+
+/// A right on a database, table, column or the server is missing.
+pub(super) fn is_denial(code: u16) -> bool {
+    [1044, 1142, 1143, 1227].contains(&code)
+}
+
+fn explain(error: Error, database: &str) -> MigrateError {
+    match error {
+        // Too many connections, shutting down, killed: as good as away.
+        Error::Server(error) if [1040, 1053, 1203, 1317, 1927].contains(&error.code) => {
+            MigrateError::Away(error.message)
+        }
+        Error::Server(error) if is_denial(error.code) => {
+            MigrateError::NoRight { why: error.message, database: quoted(database) }
+        }
+        Error::Server(error) => MigrateError::Refused(error.message),
+        Error::Url(error) => MigrateError::Url(error.to_string()),
+        other => MigrateError::Away(other.to_string()),
+    }
+}

@@ -1,0 +1,131 @@
+//! What is planned for databases in the states they are found in.
+
+use super::*;
+
+fn wanted() -> Wanted {
+    Wanted { prefix: "wp_".to_owned(), with_redis: true }
+}
+
+fn table(columns: &[&str]) -> ExistingTable {
+    ExistingTable {
+        engine: "InnoDB".to_owned(),
+        columns: columns.iter().map(|column| ((*column).to_owned(), None)).collect(),
+        unique: Vec::new(),
+    }
+}
+
+/// Everything as `plan` would have it.
+fn complete() -> Existing {
+    let mut existing = Existing { storage_rows: BTreeSet::from([1, 2]), ..Existing::default() };
+    for wanted in &TABLES {
+        let columns: Vec<_> = wanted.columns.iter().map(|column| column.name).collect();
+        existing.tables.insert(format!("wp_{}", wanted.name), table(&columns));
+    }
+    existing.tables.insert("wp_options".to_owned(), table(&["option_name"]));
+    locks(&mut existing).unique.push(SLOT.iter().map(ToString::to_string).collect());
+    existing
+}
+
+fn locks(existing: &mut Existing) -> &mut ExistingTable {
+    existing.tables.get_mut("wp_appointease_slot_locks").unwrap()
+}
+
+fn statements(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|step| step.statement.as_str()).collect()
+}
+
+#[test]
+fn an_empty_database_lacks_three_tables_and_two_rows() {
+    let plan = plan(&wanted(), &Existing::default());
+    let begins: Vec<_> = statements(&plan).iter().map(|text| text.split(" (").next().unwrap()).collect();
+    assert_eq!(
+        begins,
+        [
+            "CREATE TABLE `wp_appointease_slot_locks`",
+            "CREATE TABLE `wp_appointease_storage`",
+            "CREATE TABLE `wp_appointease_gateways`",
+            "INSERT IGNORE INTO `wp_appointease_storage`",
+            "INSERT IGNORE INTO `wp_appointease_storage`",
+        ]
+    );
+    assert!(plan.blockers.is_empty(), "{plan:?}");
+    assert!(plan.warnings[0].contains("no table wp_options"), "{plan:?}");
+}
+
+#[test]
+fn a_complete_database_lacks_nothing() {
+    assert_eq!(plan(&wanted(), &complete()), Plan::default());
+}
+
+#[test]
+fn the_first_mode_is_that_of_the_configuration() {
+    for (with_redis, mode) in [(true, "(1, 'redis', 1, 0, '')"), (false, "(1, 'mysql', 1, 0, '')")] {
+        let plan = plan(&Wanted { with_redis, ..wanted() }, &Existing::default());
+        assert!(statements(&plan).iter().any(|text| text.ends_with(mode)), "{mode}");
+    }
+}
+
+#[test]
+fn the_plugins_lock_table_gets_our_columns_and_nothing_else() {
+    let mut existing = complete();
+    for ours in ["fence", "deadline_ms"] {
+        locks(&mut existing).columns.remove(ours);
+    }
+    let plan = plan(&wanted(), &existing);
+    assert_eq!(
+        statements(&plan),
+        [
+            "ALTER TABLE `wp_appointease_slot_locks` ADD COLUMN `fence` BIGINT UNSIGNED NOT NULL DEFAULT 0",
+            "ALTER TABLE `wp_appointease_slot_locks` ADD COLUMN `deadline_ms` BIGINT UNSIGNED NULL",
+        ]
+    );
+}
+
+#[test]
+fn a_slot_that_can_be_locked_twice_is_guarded_unless_one_is() {
+    let mut existing = complete();
+    let id_alone = BTreeSet::from(["id".to_owned()]);
+    locks(&mut existing).unique = vec![id_alone];
+    let guard = "ALTER TABLE `wp_appointease_slot_locks` \
+                 ADD UNIQUE KEY `slotcast_slot` (`date`, `time`, `employee_id`)";
+    assert_eq!(statements(&plan(&wanted(), &existing)), [guard]);
+
+    existing.duplicate_locks.push("2026-12-01 10:00:00 of employee 3".to_owned());
+    let plan = plan(&wanted(), &existing);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    assert!(plan.blockers[0].contains("2026-12-01 10:00:00 of employee 3"), "{plan:?}");
+}
+
+#[test]
+fn a_table_that_only_has_the_name_is_left_alone() {
+    let mut existing = complete();
+    existing.tables.insert("wp_appointease_slot_locks".to_owned(), table(&["id", "door", "key"]));
+    let plan = plan(&wanted(), &existing);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    let expected = "it has no date, time, employee_id, client_id, expires_at, created_at";
+    assert!(plan.blockers[0].ends_with(expected), "{plan:?}");
+}
+
+#[test]
+fn what_cannot_be_changed_is_said() {
+    let mut existing = complete();
+    locks(&mut existing).engine = "MyISAM".to_owned();
+    locks(&mut existing).columns.insert("client_id".to_owned(), Some(64));
+    existing.tables.get_mut("wp_options").unwrap().engine = "MyISAM".to_owned();
+    let plan = plan(&wanted(), &existing);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    assert!(plan.blockers[0].contains("ALTER TABLE `wp_appointease_slot_locks` ENGINE=InnoDB"), "{plan:?}");
+    assert!(plan.warnings[0].contains("64 characters"), "{plan:?}");
+    assert!(plan.warnings[1].contains("wp_options is kept by MyISAM"), "{plan:?}");
+}
+
+#[test]
+fn a_table_of_ours_from_an_older_version_is_completed() {
+    let mut existing = complete();
+    existing.tables.get_mut("wp_appointease_gateways").unwrap().columns.remove("version");
+    existing.storage_rows.remove(&2);
+    let plan = plan(&wanted(), &existing);
+    let [column, row] = statements(&plan)[..] else { panic!("{plan:?}") };
+    assert!(column.starts_with("ALTER TABLE `wp_appointease_gateways` ADD COLUMN `version`"), "{column}");
+    assert!(row.ends_with("VALUES (2, '', 0, 0, '')"), "{row}");
+}
