@@ -2,6 +2,7 @@
 //! Called by `main` alone. Invariant: 0 is a clean end, 2 bad arguments or configuration, 1 anything else.
 
 mod check_config;
+mod migrate;
 mod watch;
 
 use std::fmt::Display;
@@ -46,6 +47,8 @@ enum Command {
     Serve,
     /// Show the configuration that would be used and what is wrong with it.
     CheckConfig,
+    /// Create or complete slotcast's tables in WordPress' database; drops and narrows nothing.
+    Migrate(migrate::Migrate),
     /// Subscribe to a room of a running gateway and print its frames, one a line.
     Watch(watch::Watch),
 }
@@ -65,14 +68,27 @@ pub fn run() -> ExitCode {
             let text = "watch asks a running gateway: use --url instead of --config and --listen";
             refuse_arguments(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
         }
-        Command::Watch(watch) => match runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => {
-                let ended = runtime.block_on(watch.run());
-                runtime.shutdown_timeout(LEFTOVERS);
-                finish(ended)
-            }
-            Err(error) => finish(Err(error)),
-        },
+        Command::Watch(watch) => on_this_thread(watch.run()),
+        Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
+    }
+}
+
+fn complete(loaded: &Loaded, migrate: &migrate::Migrate) -> ExitCode {
+    let Some(migration) = migrate::Migrate::migration(&loaded.config) else {
+        let _ = writeln!(std::io::stderr(), "slotcast: no mysql.url is set: which database is meant?");
+        return ExitCode::from(BAD_USE);
+    };
+    on_this_thread(migrate.run(&migration))
+}
+
+fn on_this_thread<E: Display>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(work);
+            runtime.shutdown_timeout(LEFTOVERS);
+            finish(ended)
+        }
+        Err(error) => finish(Err(error)),
     }
 }
 
@@ -163,5 +179,6 @@ mod tests {
         }
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
         assert!(parse(&["watch", "--date", "2026-11-02", "--employee-id", "7"]).is_ok());
+        assert!(parse(&["migrate", "--dry-run", "--config", "a.toml"]).is_ok());
     }
 }

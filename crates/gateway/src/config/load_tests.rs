@@ -115,7 +115,6 @@ fn all_wrong_values_are_reported_at_once() {
 fn what_is_not_built_yet_is_refused_in_a_plain_sentence() {
     for (text, key) in [
         ("[security]\nmode = \"token\"", "security.mode"),
-        ("[mysql]\nurl = \"mysql://a:b@c/d\"", "mysql.url"),
         ("[server]\ntls_cert = \"a.pem\"", "server.tls_cert"),
         ("[server]\nlisten = \"unix:/run/slotcast.sock\"", "server.listen"),
         ("[redis]\nurl = \"rediss://host\"", "redis.url"),

@@ -113,7 +113,6 @@ impl Config {
         refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
         let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");
         refuse(tls_to_redis, "redis.url", "speak TLS to Redis");
-        refuse(self.mysql.url.is_some(), "mysql.url", "use MySQL");
         refuse(self.legacy.upstream.is_some(), "legacy.upstream", "pass requests on to WordPress");
         refuse(self.security.mode == SecurityMode::Token, "security.mode", "check tokens");
     }

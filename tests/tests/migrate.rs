@@ -1,0 +1,104 @@
+//! `slotcast migrate` as an administrator uses it: what it prints, what it changes, how it ends.
+
+use std::process::Output;
+
+use support::{MariaDb, WordPress, run_slotcast};
+
+async fn migrate(url: &str, args: &[&str]) -> Output {
+    run_slotcast(&[&["migrate"], args].concat(), &[("SLOTCAST_MYSQL_URL", url)]).await
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("standard output is text")
+}
+
+fn complaint(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("standard error is text")
+}
+
+#[tokio::test]
+async fn it_completes_a_wordpress_once_and_says_so() {
+    let maria = MariaDb::start().await;
+    let wordpress = WordPress::on(&maria).await;
+    let made = migrate(&maria.url(), &[]).await;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert!(out(&made).contains("wp_appointease_slot_locks: table is missing: made\n"), "{made:?}");
+    assert!(!out(&made).contains("warning"), "{made:?}");
+    let again = migrate(&maria.url(), &[]).await;
+    assert_eq!((again.status.code(), out(&again)), (Some(0), "nothing is missing\n"));
+    // WordPress is none the worse for it.
+    assert_eq!(wordpress.eval("echo get_option('blogname');", &[]).await, "A site");
+}
+
+#[tokio::test]
+async fn the_script_of_a_dry_run_does_the_same_by_hand() {
+    let maria = MariaDb::start().await;
+    maria.wordpress_options().await;
+    let dry = migrate(&maria.url(), &["--dry-run"]).await;
+    assert_eq!(dry.status.code(), Some(0), "{dry:?}");
+    assert_eq!(maria.query::<String>("SHOW TABLES").await, ["wp_options"]);
+
+    maria.run(out(&dry)).await;
+    let after = migrate(&maria.url(), &[]).await;
+    assert_eq!((after.status.code(), out(&after)), (Some(0), "nothing is missing\n"));
+}
+
+#[tokio::test]
+async fn the_configured_prefix_and_store_are_used() {
+    let maria = MariaDb::start().await;
+    let environment = [
+        ("SLOTCAST_MYSQL_URL", &*maria.url()),
+        ("SLOTCAST_MYSQL_TABLE_PREFIX", "shop_"),
+        ("SLOTCAST_REDIS_URL", "redis://127.0.0.1:9"),
+    ];
+    let made = run_slotcast(&["migrate"], &environment).await;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert!(out(&made).contains("warning: there is no table shop_options"), "{made:?}");
+    let mode = maria.query::<String>("SELECT mode FROM shop_appointease_storage WHERE id = 1").await;
+    assert_eq!(mode, ["redis"]);
+}
+
+#[tokio::test]
+async fn missing_rights_are_named_and_end_with_code_1() {
+    let maria = MariaDb::start().await;
+    maria.wordpress_options().await;
+    maria.run("CREATE USER low IDENTIFIED BY 'hush'; GRANT SELECT, INSERT ON site.* TO low").await;
+    let url = maria.url_as("low", "hush");
+    let refused = migrate(&url, &[]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(complaint(&refused).contains("CREATE command denied"), "{refused:?}");
+    let (_, grant) = complaint(&refused).split_once("what is needed: ").expect("a remedy");
+    assert!(!complaint(&refused).contains("hush"), "{refused:?}");
+
+    maria.run(grant).await;
+    assert_eq!(migrate(&url, &[]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn locks_of_one_slot_are_listed_and_end_with_code_1() {
+    let maria = MariaDb::start().await;
+    assert_eq!(migrate(&maria.url(), &[]).await.status.code(), Some(0));
+    maria.run("ALTER TABLE wp_appointease_slot_locks DROP KEY slotcast_slot").await;
+    for client in ["a", "b"] {
+        let lock = "INSERT INTO wp_appointease_slot_locks (date, time, employee_id, client_id, expires_at) \
+                    VALUES ('2030-12-01', '10:00', 3, 'CLIENT', NOW())";
+        maria.run(&lock.replace("CLIENT", client)).await;
+    }
+    let listed = migrate(&maria.url(), &[]).await;
+    assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+    assert!(complaint(&listed).contains("2030-12-01 10:00:00 of employee 3 (2)"), "{listed:?}");
+    assert_eq!(maria.query::<u64>("SELECT COUNT(*) FROM wp_appointease_slot_locks").await, [2]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_ends_with_code_1_and_none_at_all_with_code_2() {
+    let mut maria = MariaDb::start().await;
+    maria.kill().await;
+    let away = migrate(&maria.url(), &[]).await;
+    assert_eq!(away.status.code(), Some(1), "{away:?}");
+    assert!(complaint(&away).contains("the database cannot be reached"), "{away:?}");
+
+    let none = run_slotcast(&["migrate"], &[]).await;
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+    assert!(complaint(&none).contains("mysql.url"), "{none:?}");
+}
