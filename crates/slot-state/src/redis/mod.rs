@@ -1,11 +1,18 @@
 //! The Redis store: every change one atomic script, changes by others by notification, one picture of all holds.
 //! WordPress' plugin writes the same keys at any moment; its writes are seen, read and shown like our own.
 
+mod agreement;
+mod carry;
 mod events;
 mod keys;
 mod link;
+mod locks;
 mod reader;
+mod reading;
 mod replaced;
+#[cfg(test)]
+mod rig;
+mod scan;
 mod scripts;
 mod supervise;
 mod value;
@@ -26,14 +33,15 @@ use tokio::time::Instant;
 use self::events::Listener;
 use self::link::Link;
 use self::reader::{Hint, Reader};
+use self::reading::Readings;
 use self::replaced::Replaced;
 use self::scripts::Scripts;
 use self::supervise::{FeedState, Supervisor};
 use self::value::{Reply, chosen_word, parse_tag};
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
-    ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
-    Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
+    ActorId, AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal,
+    Renewed, SelectAsk, Selected, Selection, Writer,
 };
 use crate::pen::Pen;
 use crate::slot::{ClientId, Slot};
@@ -62,6 +70,7 @@ pub(crate) struct RedisStore {
     storage: watch::Sender<Storage>,
     salt: Mutex<Option<String>>,
     feed: FeedState,
+    readings: Readings,
 }
 
 impl RedisStore {
@@ -93,6 +102,7 @@ impl RedisStore {
             storage: watch::Sender::new(storage),
             salt: Mutex::default(),
             feed: FeedState::default(),
+            readings: Readings::default(),
         });
         tasks.spawn(link.run());
         tasks.spawn(reader.run());
@@ -228,44 +238,11 @@ impl HoldStore for RedisStore {
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        let LockAsk { slot, client, actor } = ask;
-        let keys =
-            [keys::active(slot), keys::lock(slot), keys::user(&client, slot.room), keys::locks(&client)];
-        let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(self.lock_ttl));
-        let most = MAX_LOCKS_PER_CLIENT.to_string();
-        let args = [client.as_str(), &time, &room, keys::LOCK, &ttl, &most];
-        let _under_way = self.reader.command(slot.room);
-        let mut reply = self.run(&self.scripts.sources.lock, slot, &keys, &args).await?;
-        let fresh = match reply.word.as_str() {
-            "ok" => true,
-            "own_lock" => false,
-            other => return Err(self.refused(slot, other)),
-        };
-        let left: i64 = reply.next()?;
-        let fence: u64 = reply.next()?;
-        let ttl = u64::try_from(left).map_or(self.lock_ttl, Duration::from_millis);
-        if fresh {
-            let lock = Some(Lock { client, deadline: Instant::now() + ttl, fence });
-            let fact = SlotFact { time: slot.time, selection: None, lock, absence: Absence::Unknown };
-            self.tell(reply.seq, SmallVec::from_iter([fact]), slot, actor);
-        } else if self.picture.lock(slot).is_none() {
-            self.look(&[slot]);
-        }
-        Ok(Locked { ttl, fence })
+        self.grant(&ask, None).await
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
-        let slot = ask.slot;
-        let keys = [keys::active(slot), keys::lock(slot), keys::locks(&ask.client)];
-        let args = [ask.client.as_str(), &keys::suffix(slot)];
-        let _under_way = self.reader.command(slot.room);
-        let reply = self.run(&self.scripts.sources.unlock, slot, &keys, &args).await?;
-        match reply.word.as_str() {
-            "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
-            "look" => self.look_after(slot, ask.actor).await?,
-            other => return Err(self.refused(slot, other)),
-        }
-        Ok(())
+        self.release(&ask).await
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
@@ -318,13 +295,18 @@ impl HoldStore for RedisStore {
     }
 
     fn health(&self) -> serde_json::Value {
-        let storage = *self.storage.borrow();
+        let (storage, error) = (*self.storage.borrow(), self.feed.last_error());
+        let status = match &error {
+            _ if storage.writable => "ok",
+            Some(StoreError::Elsewhere) => "standby",
+            _ => "away",
+        };
         serde_json::json!({ "redis": {
-            "status": if storage.writable { "ok" } else { "away" },
+            "status": status,
             "events": if storage.flowing { "flowing" } else { "not_flowing" },
             "feed": self.feed.current().as_str(),
             "storage_epoch": self.scripts.epoch(),
-            "error": self.feed.last_error(),
+            "error": error.map(|error| error.to_string()),
         }})
     }
 }

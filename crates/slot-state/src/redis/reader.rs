@@ -205,8 +205,8 @@ impl Reader {
             let parts = others.chunks(BATCH).chain(last.chunks((suspects.len() / 2).max(1)));
             let mut looked = 0;
             for part in parts {
-                if self.look(part, None).await.is_err() {
-                    self.give_up(&batch[looked..]);
+                if let Err(error) = self.look(part, None).await {
+                    self.give_up(&batch[looked..], &error);
                     suspects = part.iter().map(|(slot, _)| *slot).collect();
                     tokio::time::sleep(RETRY).await;
                     break;
@@ -240,10 +240,14 @@ impl Reader {
         now
     }
 
-    /// These cannot be read: what is due ends, and they are looked at again.
-    fn give_up(&self, batch: &[(Slot, Hint)]) {
+    /// These cannot be read: what is due ends, and they are looked at again. Where another store decides, everything is
+    /// read before this one does again.
+    fn give_up(&self, batch: &[(Slot, Hint)], error: &StoreError) {
         let slots: Vec<Slot> = batch.iter().map(|(slot, _)| *slot).collect();
         self.picture.expire(&slots);
+        if *error == StoreError::Elsewhere {
+            return;
+        }
         let mut hints = self.hints.lock();
         batch.iter().for_each(|(slot, hint)| hints.put_back(*slot, *hint));
         self.wake.notify_one();

@@ -1,8 +1,8 @@
 //! The Lua scripts: one atomic step and one round trip each. Every call carries the storage epoch and hears
-//! which storage record answered, so that an emptied database is noticed by whoever talks to it first.
+//! which storage record answered, so that an emptied database is noticed by whoever talks to it first. What another
+//! store decides is refused, here and in Redis.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use redis::Script;
@@ -13,6 +13,7 @@ use super::link::Link;
 use super::replaced::Replaced;
 use super::value::{KeyState, Reply};
 use crate::event::Observation;
+use crate::failover::{Record, Store};
 use crate::pen::Pen;
 use crate::slot::Slot;
 use crate::store::StoreError;
@@ -36,15 +37,22 @@ macro_rules! scripts {
 
 // Each script with the fragments it needs, between the prelude and itself.
 scripts! {
-    select: hold commit selection;
-    deselect: hold commit;
-    lock: hold commit;
-    unlock: hold commit;
-    renew: hold commit selection;
-    shorten: hold commit;
-    read: hold;
+    select: current agree hold commit selection;
+    deselect: current agree hold commit;
+    lock: current agree hold commit write_lock;
+    unlock: current agree hold commit;
+    renew: current agree hold commit selection;
+    shorten: current agree hold commit;
+    read: current agree hold;
+    carry_selections: current hold commit selection;
+    carry_locks: current hold commit write_lock;
+    drop_stale: current hold;
     probe:;
+    record:;
 }
+
+/// The word of a script that refused for the sake of the storage record.
+const EPOCH: &str = "epoch";
 
 /// Calls scripts on a link, in the name of one gateway.
 pub(super) struct Scripts {
@@ -52,7 +60,7 @@ pub(super) struct Scripts {
     pub(super) link: Arc<Link>,
     /// This process' name in Redis, new with every start.
     pub(super) gateway: String,
-    epoch: AtomicU64,
+    believed: Mutex<Record>,
     born: Mutex<Option<String>>,
     /// Whether the database was emptied or replaced.
     pub(super) replaced: Arc<Replaced>,
@@ -65,7 +73,7 @@ impl Scripts {
             sources: Sources::load(),
             link,
             gateway: format!("{:016x}", rand::random::<u64>()),
-            epoch: AtomicU64::new(1),
+            believed: Mutex::new(Record { epoch: 1, mode: Store::Redis }),
             born: Mutex::new(None),
             replaced,
             picture,
@@ -74,25 +82,73 @@ impl Scripts {
 
     /// The storage epoch last heard of.
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+        self.believed.lock().epoch
     }
 
-    /// Calls a script with the storage key, the epoch and the gateway's name before `keys` and `args`.
+    /// What this gateway goes by from now on.
+    pub(super) fn believe(&self, record: Record) {
+        *self.believed.lock() = record;
+    }
+
+    /// Whether Redis decides by what this gateway goes by: else all but a few scripts are refused.
+    pub(super) fn check_mode(&self) -> Result<(), StoreError> {
+        self.epoch_here().map(drop)
+    }
+
+    /// Whether Redis decides by this record, found there.
+    pub(super) fn check_record(&self, found: Record) -> Result<(), StoreError> {
+        let epoch = self.epoch_here()?;
+        if found.mode == Store::Mysql && found.epoch >= epoch { Err(StoreError::Elsewhere) } else { Ok(()) }
+    }
+
+    fn epoch_here(&self) -> Result<u64, StoreError> {
+        let believed = *self.believed.lock();
+        if believed.mode == Store::Redis { Ok(believed.epoch) } else { Err(StoreError::Elsewhere) }
+    }
+
+    /// Calls a script with the storage key, the epoch and the gateway's name before `keys` and `args`, where Redis
+    /// decides; else [`StoreError::Elsewhere`], and nothing is changed.
     pub(super) async fn call(
         &self,
         script: &Script,
         keys: &[String],
         args: &[&str],
     ) -> Result<Reply, StoreError> {
+        let epoch = self.epoch_here()?;
         let started = Instant::now();
-        let reply = match self.attempt(script, keys, args).await {
-            // Another gateway raised the epoch; now it is known here too.
-            Ok(reply) if reply.word == "epoch" => {
-                self.epoch.fetch_max(reply.seq, Ordering::Relaxed);
-                self.attempt(script, keys, args).await
-            }
-            other => other,
-        };
+        let mut reply = self.attempt(script, epoch, keys, args).await;
+        if let Ok(refused) = &mut reply
+            && refused.word == EPOCH
+        {
+            reply = match refused.newer_epoch() {
+                // Another gateway raised the epoch; now it is known here too.
+                Ok(newer) => {
+                    self.raised(newer);
+                    self.attempt(script, newer, keys, args).await
+                }
+                Err(error) => Err(error),
+            };
+        }
+        self.heard(started, reply)
+    }
+
+    /// Calls a script under an epoch that need not be in force, whichever store decides.
+    pub(super) async fn call_under(
+        &self,
+        epoch: u64,
+        script: &Script,
+        keys: &[String],
+        args: &[&str],
+    ) -> Result<Reply, StoreError> {
+        let started = Instant::now();
+        let reply = self.attempt(script, epoch, keys, args).await;
+        self.heard(started, reply)
+    }
+
+    /// Counts a reply; one that still speaks of a newer epoch means that another store decides, or will in a moment.
+    fn heard(&self, started: Instant, reply: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
+        let reply =
+            reply.and_then(|reply| if reply.word == EPOCH { Err(StoreError::Elsewhere) } else { Ok(reply) });
         match &reply {
             Ok(reply) => {
                 self.picture.observe(Observation::StoreTime(started.elapsed()));
@@ -103,12 +159,26 @@ impl Scripts {
         reply
     }
 
-    async fn attempt(&self, script: &Script, keys: &[String], args: &[&str]) -> Result<Reply, StoreError> {
+    /// Redis still decides, under a newer epoch. What came from elsewhere meanwhile is newer still.
+    fn raised(&self, epoch: u64) {
+        let mut believed = self.believed.lock();
+        if believed.mode == Store::Redis {
+            believed.epoch = believed.epoch.max(epoch);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        script: &Script,
+        epoch: u64,
+        keys: &[String],
+        args: &[&str],
+    ) -> Result<Reply, StoreError> {
         let mut invocation = script.key(keys::STORAGE);
         keys.iter().for_each(|key| {
             invocation.key(key);
         });
-        invocation.arg(self.epoch()).arg(&self.gateway);
+        invocation.arg(epoch).arg(&self.gateway);
         args.iter().for_each(|arg| {
             invocation.arg(*arg);
         });

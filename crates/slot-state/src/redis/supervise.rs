@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::{Client, Value};
-use tokio::sync::Notify;
+use redis::Client;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::RedisStore;
 use super::events::{self, Feed, Flags, Listener, Subscription};
 use super::link::Backoff;
-use super::{RedisStore, keys};
 use crate::event::{Absence, Observation};
 use crate::slot::Slot;
 use crate::store::{Storage, StoreError};
@@ -31,11 +30,9 @@ const PROOF: Duration = Duration::from_secs(1);
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// How often the notification flags are checked, and a better feed is tried for.
 const FLAGS_EVERY: Duration = Duration::from_secs(10);
-/// Keys Redis walks in one step of a scan.
-const SCAN_COUNT: usize = 1000;
 
 /// How changes by others arrive at the moment, for `/health`.
-pub(super) struct FeedState(Mutex<(Feed, Option<String>)>);
+pub(super) struct FeedState(Mutex<(Feed, Option<StoreError>)>);
 
 impl Default for FeedState {
     fn default() -> Self {
@@ -48,7 +45,8 @@ impl FeedState {
         self.0.lock().0
     }
 
-    pub(super) fn last_error(&self) -> Option<String> {
+    /// What the last probe met.
+    pub(super) fn last_error(&self) -> Option<StoreError> {
         self.0.lock().1.clone()
     }
 
@@ -56,7 +54,7 @@ impl FeedState {
         self.0.lock().0 = feed;
     }
 
-    fn set_error(&self, error: Option<String>) {
+    fn set_error(&self, error: Option<StoreError>) {
         self.0.lock().1 = error;
     }
 }
@@ -75,28 +73,8 @@ pub(super) struct Supervisor {
     events: Client,
     listener: Listener,
     deadline: Duration,
-    doubt: Notify,
-    probe_now: Notify,
     /// That CONFIG is forbidden is said once.
     warned: AtomicBool,
-    reading: Mutex<Reading>,
-}
-
-/// How far the picture can be trusted.
-#[derive(Default)]
-struct Reading {
-    /// When the last complete reading of everything began.
-    began: Option<Instant>,
-    /// When the store was last found to take no writes.
-    outage: Option<Instant>,
-    /// When events may last have been missed.
-    gap: Option<Instant>,
-}
-
-impl Reading {
-    fn is_after(&self, trouble: Option<Instant>) -> bool {
-        self.began.is_some_and(|began| trouble.is_none_or(|at| began > at))
-    }
 }
 
 impl Supervisor {
@@ -106,16 +84,7 @@ impl Supervisor {
         listener: Listener,
         deadline: Duration,
     ) -> Arc<Self> {
-        Arc::new(Supervisor {
-            store,
-            events,
-            listener,
-            deadline,
-            doubt: Notify::new(),
-            probe_now: Notify::new(),
-            warned: AtomicBool::new(false),
-            reading: Mutex::default(),
-        })
+        Arc::new(Supervisor { store, events, listener, deadline, warned: AtomicBool::new(false) })
     }
 
     pub(super) fn spawn(self: Arc<Self>, tasks: &mut JoinSet<()>) {
@@ -130,48 +99,37 @@ impl Supervisor {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = self.probe_now.notified() => {}
+                () = self.store.readings.probe_wanted() => {}
                 () = sleep(PROBE_AWAY), if away => {}
             }
-            let written = match self.probe().await {
+            let written = match self.store.record().await {
                 // One late answer or one broken connection is not an outage; nobody else would ask again.
-                Err(StoreError::Timeout | StoreError::Away(_)) => self.probe().await,
+                Err(StoreError::Timeout | StoreError::Away(_)) => self.store.record().await,
                 other => other,
             };
+            let written = written.and_then(|found| self.store.scripts.check_record(found));
             if written.is_err() {
-                self.reading.lock().outage = Some(Instant::now());
+                self.store.readings.on_outage();
             } else if away {
-                self.doubt.notify_one();
+                self.store.readings.doubt();
             }
             away = written.is_err();
-            self.store.feed.set_error(written.as_ref().err().map(ToString::to_string));
+            self.store.feed.set_error(written.as_ref().err().cloned());
             self.update(written.err());
         }
-    }
-
-    /// Writes the probe key; its notification is the other half of the proof.
-    async fn probe(&self) -> Result<(), StoreError> {
-        let scripts = &self.store.scripts;
-        let salt =
-            self.store.salt.lock().clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-        let mut reply =
-            scripts.call(&scripts.sources.probe, &[keys::probe(&scripts.gateway)], &[&salt]).await?;
-        *self.store.salt.lock() = Some(reply.next()?);
-        Ok(())
     }
 
     /// Says how the store is. Until everything was read after an outage the picture may be stale, though requests
     /// are carried out again.
     fn update(&self, error: Option<StoreError>) {
         let before = *self.store.storage.borrow();
-        let reading = self.reading.lock();
-        let writable = error.is_none() && reading.is_after(reading.outage);
-        let fed = reading.is_after(reading.gap)
+        let readings = &self.store.readings;
+        let writable = error.is_none() && readings.since_outage();
+        let fed = readings.since_gap()
             && match self.store.feed.current() {
-                Feed::Polling => reading.began.is_some_and(|at| at.elapsed() < PROBE_EVERY * 3),
+                Feed::Polling => readings.read_at().is_some_and(|at| at.elapsed() < PROBE_EVERY * 3),
                 Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
             };
-        drop(reading);
         let now = Storage { writable, flowing: writable && fed, ..before };
         if before == now {
             return;
@@ -184,12 +142,6 @@ impl Supervisor {
             }
             self.store.picture.storage_changed(now);
         }
-    }
-
-    /// Events may have been missed: everything must be read.
-    fn on_gap(&self) {
-        self.reading.lock().gap = Some(Instant::now());
-        self.doubt.notify_one();
     }
 
     async fn keep_listening(self: Arc<Self>) {
@@ -221,7 +173,7 @@ impl Supervisor {
         let feed = self.choose_feed(&mut subscription).await?;
         self.store.feed.set(feed);
         tracing::info!(event = "events_flow", storage = "redis", feed = feed.as_str());
-        self.on_gap();
+        self.store.readings.on_gap();
         let started = Instant::now();
         let notified = self.listener.probes_notified.load(Ordering::Relaxed);
         let mut checks = ticker(PROBE_EVERY);
@@ -247,7 +199,7 @@ impl Supervisor {
                         if feed == Feed::Notifications
                             && subscription.complete_flags().await? == Flags::Completed
                         {
-                            self.on_gap();
+                            self.store.readings.on_gap();
                         }
                     }
                 }
@@ -280,7 +232,7 @@ impl Supervisor {
     /// about the subscription.
     async fn proven(&self, subscription: &mut Subscription) -> Result<bool, StoreError> {
         let seen = self.listener.probes_seen.load(Ordering::Relaxed);
-        self.probe().await?;
+        self.store.record().await?;
         let comes_back = async {
             while let Some(push) = subscription.next().await {
                 self.listener.on_push(push);
@@ -299,7 +251,7 @@ impl Supervisor {
         loop {
             let because = tokio::select! {
                 biased;
-                () = self.doubt.notified() => Because::Doubt,
+                () = self.store.readings.doubted() => Because::Doubt,
                 () = self.store.scripts.replaced.happened() => Because::Doubt,
                 _ = compare.tick() => Because::Comparison,
             };
@@ -307,16 +259,26 @@ impl Supervisor {
                 Feed::Polling => PROBE_EVERY / 2,
                 Feed::Notifications | Feed::Tracking => COMPARE_EVERY,
             };
-            let read_at = self.reading.lock().began;
+            let read_at = self.store.readings.read_at();
             if because == Because::Comparison && read_at.is_some_and(|at| at.elapsed() < pause) {
                 continue;
             }
-            match self.read_all(because).await {
-                Ok(()) => backoff = Backoff::default(),
+            let began = Instant::now();
+            let outcome = self.read_all(because).await;
+            self.store.readings.on_read(began, outcome.clone());
+            match outcome {
+                Ok(()) => {
+                    backoff = Backoff::default();
+                    if !self.store.storage.borrow().flowing {
+                        self.store.readings.want_probe();
+                    }
+                }
+                // The probe that finds this store to decide again has everything read.
+                Err(StoreError::Elsewhere) => {}
                 Err(error) => {
                     tracing::debug!(event = "read_failed", storage = "redis", error = %error);
                     if because == Because::Doubt {
-                        self.doubt.notify_one();
+                        self.store.readings.doubt();
                     }
                     backoff.wait().await;
                 }
@@ -327,19 +289,16 @@ impl Supervisor {
     async fn read_all(&self, because: Because) -> Result<(), StoreError> {
         let started = Instant::now();
         let store = &self.store;
+        store.scripts.check_mode()?;
         let replacements = store.scripts.replaced.count();
         if store.scripts.replaced.pending() {
             store.picture.forget_sequence();
         }
         let mut slots: HashSet<Slot> = store.picture.held_slots().into_iter().collect();
-        self.scan(&mut slots).await?;
+        slots.extend(store.scan().await?);
         let slots: Vec<Slot> = slots.into_iter().collect();
         let changed = store.reader.look_all(&slots, Absence::Unknown).await?;
         store.scripts.replaced.dealt_with(replacements);
-        self.reading.lock().began = Some(started);
-        if !store.storage.borrow().flowing {
-            self.probe_now.notify_one();
-        }
         let elapsed_ms = started.elapsed().as_millis() as u64;
         if because == Because::Doubt {
             tracing::info!(event = "read_anew", storage = "redis", slots = slots.len(), changed, elapsed_ms);
@@ -350,31 +309,6 @@ impl Supervisor {
             store.picture.observe(Observation::Repaired(changed));
         }
         Ok(())
-    }
-
-    /// Every page until cursor 0: an empty page says nothing about the next.
-    async fn scan(&self, slots: &mut HashSet<Slot>) -> Result<(), StoreError> {
-        let mut cursor: u64 = 0;
-        loop {
-            let mut page = redis::cmd("SCAN");
-            page.arg(cursor).arg("MATCH").arg("appointease_*").arg("COUNT").arg(SCAN_COUNT);
-            let answer = async |mut connection| page.query_async(&mut connection).await;
-            let (next, found): (u64, Vec<Value>) = self.store.scripts.link.within_deadline(answer).await?;
-            for key in found {
-                let Ok(key) = redis::from_redis_value::<String>(key) else { continue };
-                match keys::parse_slot(&key) {
-                    Some(slot) => _ = slots.insert(slot),
-                    None if key.starts_with(keys::ACTIVE) || key.starts_with(keys::LOCK) => {
-                        self.store.picture.observe(Observation::ForeignSkipped);
-                    }
-                    None => {}
-                }
-            }
-            if next == 0 {
-                return Ok(());
-            }
-            cursor = next;
-        }
     }
 }
 

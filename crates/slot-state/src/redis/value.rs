@@ -5,9 +5,10 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 use tokio::time::Instant;
 
+use crate::failover::{Record, Store};
 use crate::hold::{AddressTag, Chosen, Lock, Selection, Writer};
 use crate::slot::ClientId;
-use crate::store::StoreError;
+use crate::store::{StorageMode, StoreError};
 
 /// A key that never expires is looked at again after this.
 const NO_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -31,6 +32,20 @@ impl Reply {
 
     pub(super) fn next<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         take(&mut self.rest)
+    }
+
+    /// Of a refusal for the sake of the storage record: the epoch under which Redis decides by it, if it does.
+    pub(super) fn newer_epoch(&mut self) -> Result<u64, StoreError> {
+        let mode: String = self.next()?;
+        if mode == StorageMode::Mysql.as_str() { Err(StoreError::Elsewhere) } else { Ok(self.seq) }
+    }
+
+    /// A storage record: its epoch, then its mode.
+    pub(super) fn record(&mut self) -> Result<Record, StoreError> {
+        let epoch: String = self.next()?;
+        let mode: String = self.next()?;
+        let mode = if mode == StorageMode::Mysql.as_str() { Store::Mysql } else { Store::Redis };
+        Ok(Record { epoch: epoch.parse().map_err(|_| strange("an epoch"))?, mode })
     }
 
     pub(super) fn remaining(self) -> Result<Vec<String>, StoreError> {

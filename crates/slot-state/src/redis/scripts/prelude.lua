@@ -1,7 +1,7 @@
 -- Stands before every script: one clock, one storage record. What not every script needs is in fragments of its own,
 -- since Redis makes each function anew at every call.
--- KEYS[1] appointease_storage. ARGV[1] the epoch this gateway believes in, ARGV[2] the gateway's name.
--- Every script answers { word, seq, born, ... }; 'epoch' as the word refuses: a newer epoch is in force.
+-- KEYS[1] appointease_storage. ARGV[1] the epoch to write under, ARGV[2] the gateway's name.
+-- Every script answers { word, seq, born, ... }.
 -- Numbers stay text where they can: turning one into text and back costs Redis as much as a command.
 local storage, gateway = KEYS[1], ARGV[2]
 local function int(number) return string.format('%.0f', number) end
@@ -16,17 +16,12 @@ local function whole(value)
   return number and number >= 0 and number < 2 ^ 53 and number % 1 == 0 and number or nil
 end
 
-local state = redis.pcall('HMGET', storage, 'epoch', 'born', 'seq', 'fence')
+local state = redis.pcall('HMGET', storage, 'epoch', 'born', 'seq', 'fence', 'mode')
 if state.err then
   redis.call('DEL', storage)
-  state = { false, false, false, false }
+  state = { false, false, false, false, false }
 end
 local born, seen = state[2], state[3]
-if state[1] ~= ARGV[1] then
-  local known = whole(state[1]) or 0
-  if known > tonumber(ARGV[1]) then return { 'epoch', int(known), born or '' } end
-  redis.call('HSET', storage, 'epoch', ARGV[1])
-end
 
 -- 'seen' is the number of the last script that changed something, 'seq' that of this one, if it does: rises always.
 local seq = now_us
@@ -37,7 +32,7 @@ if not (born and seen and #seen == 16 and not seen:find('%D') and seen < now_us)
   if not born or not last then
     -- The counter starts above every number that was ever given, so that what is read now is newer.
     born, last = now_us, tonumber(now_us)
-    redis.call('HSET', storage, 'mode', 'redis', 'born', born, 'seq', born)
+    redis.call('HSET', storage, 'born', born, 'seq', born)
   end
   seq, seen = int(math.max(last + 1, tonumber(now_us))), int(last)
 end
