@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use slot_state::{
-    DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig, StoreError, Watcher,
+    DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig, StoreError,
+    Watcher,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -204,3 +204,12 @@ pub enum HoldError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Holds on their way from one store to another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Carried {
+    /// The selections, until their deadlines.
+    pub(crate) selections: Vec<(Slot, Selection)>,
+    /// The locks.
+    pub(crate) locks: Vec<(Slot, Lock)>,
+}

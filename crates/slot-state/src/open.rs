@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::failover::Failover;
 use crate::memory::MemoryStore;
 use crate::mysql::{MySqlConfig, MySqlStore};
 use crate::pen::Pen;
@@ -44,18 +45,28 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
         picture.decide(store);
         Pen::new(picture.clone(), store)
     };
-    let store: Arc<dyn HoldStore> = match (&config.redis_url, &config.mysql) {
-        (Some(url), _) => {
-            let config = RedisConfig {
-                url: url.clone(),
-                command_timeout: config.redis_command_timeout,
-                lock_ttl: config.lock_ttl,
-            };
-            RedisStore::open(&config, pen(StorageMode::Redis), &mut tasks)
-                .map_err(|error| StoreError::Strange(format!("redis.url: {error}")))?
-        }
-        (None, Some(mysql)) => MySqlStore::open(mysql, pen(StorageMode::Mysql), config.lock_ttl, &mut tasks)
-            .map_err(|error| StoreError::Strange(format!("mysql.url: {error}")))?,
+    let no_address =
+        |key: &str, error: &dyn std::fmt::Display| StoreError::Strange(format!("{key}: {error}"));
+    let mut redis = None;
+    if let Some(url) = &config.redis_url {
+        let config = RedisConfig {
+            url: url.clone(),
+            command_timeout: config.redis_command_timeout,
+            lock_ttl: config.lock_ttl,
+        };
+        let opened = RedisStore::open(&config, pen(StorageMode::Redis), &mut tasks);
+        redis = Some(opened.map_err(|error| no_address("redis.url", &error))?);
+    }
+    let mut mysql = None;
+    if let Some(database) = &config.mysql {
+        let alone = redis.is_none();
+        let opened = MySqlStore::open(database, alone, pen(StorageMode::Mysql), config.lock_ttl, &mut tasks);
+        mysql = Some(opened.map_err(|error| no_address("mysql.url", &error))?);
+    }
+    let store: Arc<dyn HoldStore> = match (redis, mysql) {
+        (Some(redis), Some(mysql)) => Failover::open(redis, mysql, picture.clone(), &mut tasks),
+        (Some(redis), None) => redis,
+        (None, Some(mysql)) => mysql,
         (None, None) => Arc::new(MemoryStore::new(pen(StorageMode::Memory), config.lock_ttl)),
     };
     tasks.spawn(expire(picture.clone(), store.clone()));

@@ -146,6 +146,17 @@ impl Picture {
         held.map(|(time, _)| *time).collect()
     }
 
+    /// Every selection.
+    pub(crate) fn selections(&self) -> Vec<(Slot, Selection)> {
+        let held = self.held_slots().into_iter();
+        held.filter_map(|slot| Some((slot, self.selection(slot)?))).collect()
+    }
+
+    /// Every lock.
+    pub(crate) fn locks(&self) -> Vec<(Slot, Lock)> {
+        self.held_slots().into_iter().filter_map(|slot| Some((slot, self.lock(slot)?))).collect()
+    }
+
     /// How many selections and locks there are.
     pub fn count(&self) -> (usize, usize) {
         let mut count = (0, 0);

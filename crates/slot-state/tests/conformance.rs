@@ -43,7 +43,7 @@ macro_rules! behaviours {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let maria = support::MariaDb::start().await;
-                    maria.wordpress_options().await; super::ddl(&maria).await;
+                    maria.wordpress_options().await;
                     let house = super::house::House::on_mysql(maria.url(), super::LOCK_TTLS[$ttl]);
                     house.ready().await;
                     super::$module::$name(house).await;
@@ -91,12 +91,4 @@ behaviours! {
     lifetimes {
         a_lock_ends_on_time_and_its_slot_and_place_are_free_again,
     } lock_ttl 1
-}
-
-async fn ddl(maria: &support::MariaDb) {
-    for sql in [
-        "CREATE TABLE wp_appointease_slot_locks (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, `date` DATE NOT NULL, `time` TIME NOT NULL, employee_id MEDIUMINT(9) NOT NULL, client_id VARCHAR(128) COLLATE utf8mb4_bin NOT NULL, expires_at DATETIME NOT NULL, created_at DATETIME DEFAULT CURRENT_TIMESTAMP, fence BIGINT UNSIGNED NOT NULL DEFAULT 0, deadline_ms BIGINT UNSIGNED NULL, UNIQUE KEY (`date`,`time`,employee_id), KEY (client_id), KEY(expires_at)) CHARACTER SET utf8mb4",
-        "CREATE TABLE wp_appointease_storage (id TINYINT UNSIGNED PRIMARY KEY, mode VARCHAR(8) NOT NULL, epoch BIGINT UNSIGNED NOT NULL, fence BIGINT UNSIGNED NOT NULL, salt VARCHAR(64))",
-        "INSERT INTO wp_appointease_storage VALUES (1,'mysql',1,0,NULL),(2,'',0,0,NULL)",
-    ] { maria.run(sql).await; }
 }

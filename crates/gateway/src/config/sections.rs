@@ -37,7 +37,12 @@ pub struct Config {
 impl Config {
     /// Which store decides with this configuration.
     pub fn storage(&self) -> StorageChoice {
-        if self.redis.url.is_some() { StorageChoice::Redis } else { StorageChoice::Memory }
+        match (self.redis.url.is_some(), self.mysql.url.is_some()) {
+            (true, true) => StorageChoice::RedisAndMysql,
+            (true, false) => StorageChoice::Redis,
+            (false, true) => StorageChoice::Mysql,
+            (false, false) => StorageChoice::Memory,
+        }
     }
 }
 

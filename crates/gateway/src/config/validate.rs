@@ -94,6 +94,11 @@ impl Config {
                 found.push(("redis.url", advice.to_owned()));
             }
         }
+        if self.mysql.url.as_ref().is_some_and(|url| url.scheme() != "mysql" || !is_database(url)) {
+            let advice =
+                "write it as mysql://user:password@host:3306/database, odd characters of the password as %40";
+            found.push(("mysql.url", advice.to_owned()));
+        }
         let schemes = ["http", "https"];
         if self.legacy.upstream.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
             found.push(("legacy.upstream", "must begin with http:// or https://".to_owned()));
@@ -126,8 +131,13 @@ impl Config {
         };
         warn(
             self.storage() == StorageChoice::Memory,
-            "no redis.url: holds live in this process alone; a restart forgets them, and neither WordPress nor another \
+            "no redis.url and no mysql.url: holds live in this process alone; a restart forgets them, and neither WordPress nor another \
              gateway sees them",
+        );
+        warn(
+            self.storage() == StorageChoice::Redis,
+            "no mysql.url: while Redis is away nothing can be selected or locked, and a Redis that loses its data loses \
+             the locks",
         );
         warn(
             self.slots.selection_ttl_secs < SHORT_SELECTION_SECS,
@@ -147,6 +157,21 @@ impl Config {
         );
         warnings
     }
+}
+
+/// Whether a MySQL URL names a host and a database.
+fn is_database(url: &SecretUrl) -> bool {
+    let Some((_, rest)) = url.expose().split_once("://") else { return false };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let Some((authority, database)) = rest.split_once('/') else { return false };
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    let port = place.rsplit_once(':').filter(|_| !place.ends_with(']')).map(|(_, port)| port);
+    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    !place.is_empty()
+        && !place.starts_with(':')
+        && port_fits
+        && !database.is_empty()
+        && !database.contains('/')
 }
 
 /// Whether a Redis URL has a host, a port that is one, and a database number. What a wrong one would do shows only

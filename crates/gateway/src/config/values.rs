@@ -70,8 +70,12 @@ pub enum SecurityMode {
 /// The store that decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StorageChoice {
-    /// Redis.
+    /// Redis, and MySQL whenever Redis fails; MySQL's rows decide about locks.
+    RedisAndMysql,
+    /// Redis alone.
     Redis,
+    /// MySQL alone.
+    Mysql,
     /// The embedded store of this process.
     Memory,
 }
@@ -79,7 +83,9 @@ pub enum StorageChoice {
 impl fmt::Display for StorageChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Redis => "redis",
+            Self::RedisAndMysql => "redis, with mysql to step in for it and to keep the locks",
+            Self::Redis => "redis alone",
+            Self::Mysql => "mysql alone",
             Self::Memory => "memory",
         })
     }

@@ -198,18 +198,19 @@ impl Session {
             None => self.arrive(new_client()),
         };
         let (commands, origin) = (&self.services.commands, self.origin());
-        let storage = Some(commands.storage().mode.as_str());
+        // Asked when the answer is made: another store may have stepped in meanwhile.
+        let storage = || Some(commands.storage().mode.as_str());
         let locked = |lock: Option<Locked>| ServerFrame::Ok {
             id,
             status: "locked",
-            storage,
+            storage: storage(),
             ttl: lock.map(|lock| seconds_left(lock.ttl)),
             fence: lock.map(|lock| lock.fence),
         };
         let selected = |selected| match selected {
             Selected::Selection => {
                 let ttl = Some(commands.selection_ttl.as_secs());
-                ServerFrame::Ok { id, status: "selected", storage, ttl, fence: None }
+                ServerFrame::Ok { id, status: "selected", storage: storage(), ttl, fence: None }
             }
             Selected::OwnLock => locked(commands.lock_left(slot)),
         };

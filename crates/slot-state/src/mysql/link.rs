@@ -73,6 +73,11 @@ impl Link {
         Ok(Link { pool: Pool::new(opts), deadline })
     }
 
+    /// The longest a request may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// When a request that begins now must be done.
     pub(super) fn until(&self) -> Instant {
         Instant::now() + self.deadline
@@ -89,6 +94,18 @@ impl Work {
     /// All rows of an answer.
     pub(super) async fn rows(&mut self, sql: &str, params: impl Into<Params>) -> Result<Vec<Row>, Trouble> {
         in_time(self.until, self.transaction.exec(sql, params.into())).await
+    }
+
+    /// All rows of an answer; none where the table is missing.
+    pub(super) async fn rows_if_any(
+        &mut self,
+        sql: &str,
+        params: impl Into<Params>,
+    ) -> Result<Vec<Row>, Trouble> {
+        match self.rows(sql, params).await {
+            Err(Trouble::NoTable(_)) => Ok(Vec::new()),
+            other => other,
+        }
     }
 
     /// The only row of an answer, if there is one.
@@ -108,10 +125,7 @@ impl Work {
     }
 }
 
-async fn in_time<T>(
-    until: Instant,
-    answer: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Trouble> {
+async fn in_time<T>(until: Instant, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
     match timeout_at(until, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(classify(error)),

@@ -9,7 +9,7 @@ use super::MySqlStore;
 use super::link::{Trouble, Work, take};
 use super::queries::slot_params;
 use super::sheet::{LockRow, Sheet};
-use crate::event::{Observation, Source};
+use crate::event::{Absence, Observation, Source};
 use crate::hold::{HoldError, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal};
 use crate::slot::{ClientId, Slot};
 use crate::store::StoreError;
@@ -19,8 +19,12 @@ const ATTEMPTS: u32 = 6;
 
 impl MySqlStore {
     /// Grants a lock, or says why not. With `selections_here` those in the database count; else they are elsewhere,
-    /// and whoever keeps them says whether they stand in the way.
-    pub(super) async fn grant(&self, ask: &LockAsk, selections_here: bool) -> Result<Locked, HoldError> {
+    /// and whoever keeps them says whether they stand in the way. Says too whether the lock is new.
+    pub(crate) async fn grant(
+        &self,
+        ask: &LockAsk,
+        selections_here: bool,
+    ) -> Result<(Locked, bool), HoldError> {
         let started = Instant::now();
         let until = self.link.until();
         let (slot, rooms) = (ask.slot, [ask.slot.room]);
@@ -31,11 +35,13 @@ impl MySqlStore {
                     self.picture.observe(Observation::StoreTime(started.elapsed()));
                     if selections_here {
                         let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                        self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, &[]);
+                        self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, Absence::Unknown, &[]);
                     }
                     return Ok(outcome?);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                    sleep(Duration::from_millis(attempt.into())).await
+                }
                 Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
             }
         }
@@ -47,7 +53,7 @@ impl MySqlStore {
         ask: &LockAsk,
         selections_here: bool,
         until: Instant,
-    ) -> Result<(Result<Locked, Refusal>, Sheet), Trouble> {
+    ) -> Result<(Result<(Locked, bool), Refusal>, Sheet), Trouble> {
         let LockAsk { slot, client, .. } = ask;
         let mut work = self.link.begin(until).await?;
         let mut sheet = if selections_here {
@@ -57,11 +63,12 @@ impl MySqlStore {
             work.run(&self.queries.ensure_transient, (name,)).await?;
             self.read_for_update(&mut work, &[slot.room]).await?
         } else {
+            self.check_elsewhere(&mut work).await?;
             self.read_lock(&mut work, *slot).await?
         };
         if let Some(lock) = sheet.locks.get(slot) {
             let outcome = match lock.client == *client {
-                true => Ok(Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence }),
+                true => Ok((Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence }, false)),
                 false => Err(Refusal::SlotLocked),
             };
             return Ok((outcome, sheet));
@@ -80,7 +87,22 @@ impl MySqlStore {
         work.commit().await?;
         let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
         sheet.locks.insert(*slot, row);
-        Ok((Ok(locked), sheet))
+        Ok((Ok((locked, true)), sheet))
+    }
+
+    /// Where Redis keeps the selections: takes the row away again that was granted there in vain, or given back.
+    /// Says whether there was one.
+    pub(crate) async fn revoke(&self, ask: &LockAsk) -> Result<bool, StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            self.check_elsewhere(&mut work).await?;
+            let (date, time, employee) = slot_params(ask.slot);
+            let revoked =
+                work.run(&self.queries.revoke_lock, (date, time, employee, ask.client.as_str())).await?;
+            work.commit().await?;
+            Ok(revoked > 0)
+        };
+        answer.await.map_err(|trouble| self.failed(trouble))
     }
 
     /// The row of one slot, held until the transaction ends.
@@ -95,7 +117,13 @@ impl MySqlStore {
         counted.map_or(Ok(0), |mut row| take::<u64>(&mut row, 0).map(|count| count as usize))
     }
 
-    async fn insert(&self, work: &mut Work, slot: Slot, client: &ClientId, now: i64) -> Result<LockRow, Trouble> {
+    async fn insert(
+        &self,
+        work: &mut Work,
+        slot: Slot,
+        client: &ClientId,
+        now: i64,
+    ) -> Result<LockRow, Trouble> {
         // What is there still is over.
         work.run(&self.queries.delete_lock, slot_params(slot)).await?;
         work.run(&self.queries.raise_fence, (now,)).await?;
@@ -107,8 +135,11 @@ impl MySqlStore {
         let (date, time, employee) = slot_params(slot);
         // The plugin's column has whole seconds: the one that begins after the deadline.
         let (ends, began) = ((deadline + 999) / 1000, now / 1000);
-        work.run(&self.queries.insert_lock, (date, time, employee, client.as_str(), ends, began, fence, deadline))
-            .await?;
+        work.run(
+            &self.queries.insert_lock,
+            (date, time, employee, client.as_str(), ends, began, fence, deadline),
+        )
+        .await?;
         Ok(LockRow { client: client.clone(), deadline, fence })
     }
 
@@ -121,17 +152,23 @@ impl MySqlStore {
             match self.try_release(ask, until).await {
                 Ok((outcome, sheet)) => {
                     let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, &[slot]);
+                    self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, Absence::Unknown, &[slot]);
                     return Ok(outcome?);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                    sleep(Duration::from_millis(attempt.into())).await
+                }
                 Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
             }
         }
         Err(StoreError::Timeout.into())
     }
 
-    async fn try_release(&self, ask: &LockAsk, until: Instant) -> Result<(Result<(), Refusal>, Sheet), Trouble> {
+    async fn try_release(
+        &self,
+        ask: &LockAsk,
+        until: Instant,
+    ) -> Result<(Result<(), Refusal>, Sheet), Trouble> {
         let mut work = self.link.begin(until).await?;
         self.check_epoch(&mut work).await?;
         let mut sheet = self.read_for_update(&mut work, &[ask.slot.room]).await?;

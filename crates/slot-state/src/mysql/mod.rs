@@ -1,6 +1,7 @@
 //! MySQL or MariaDB: the store that remembers. Selections stand in WordPress' transients, one row a room, locks in a
 //! table of their own. What others change is found by sweeping: all holds of the site, in two statements.
 
+mod agreement;
 mod catalogue;
 mod link;
 mod locks;
@@ -11,12 +12,13 @@ mod rooms;
 mod schema;
 mod sheet;
 mod sweep;
+mod tables;
 mod transients;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,8 +30,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::hold::{
-    AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed, SelectAsk,
-    Selected,
+    AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed,
+    SelectAsk, Selected,
 };
 use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot};
@@ -61,6 +63,9 @@ pub(crate) struct MySqlStore {
     queries: Queries,
     picture: Pen,
     lock_ttl: Duration,
+    alone: bool,
+    /// Whether our tables are there has been looked at.
+    tables_seen: AtomicBool,
     sweep_every: Duration,
     /// This process' name in the rows it writes.
     gateway: String,
@@ -83,9 +88,11 @@ pub(crate) struct MySqlStore {
 const RENEW_BATCH: usize = 256;
 
 impl MySqlStore {
-    /// Opens the store; one that is away does not stop this. An error says what is wrong with the address.
+    /// Opens the store; one that is away does not stop this. `alone`: there is no Redis to step in for. An error says
+    /// what is wrong with the address.
     pub(crate) fn open(
         config: &MySqlConfig,
+        alone: bool,
         picture: Pen,
         lock_ttl: Duration,
         tasks: &mut JoinSet<()>,
@@ -96,6 +103,8 @@ impl MySqlStore {
             queries: Queries::new(&config.table_prefix),
             picture,
             lock_ttl,
+            alone,
+            tables_seen: AtomicBool::new(false),
             sweep_every: config.sweep_every,
             gateway: format!("{:016x}", rand::random::<u64>()),
             epoch: AtomicU64::new(0),
@@ -108,6 +117,12 @@ impl MySqlStore {
             due: Mutex::default(),
             look: Notify::new(),
         });
+        let migration = migrate::Migration {
+            url: config.url.clone(),
+            table_prefix: config.table_prefix.clone(),
+            with_redis: !alone,
+        };
+        tasks.spawn(store.clone().keep_tables(migration));
         tasks.spawn(store.clone().keep_sweeping());
         Ok(store)
     }
@@ -117,7 +132,14 @@ impl MySqlStore {
     }
 
     /// A selection as this process writes it.
-    fn written(&self, sheet: &Sheet, client: ClientId, ttl: Duration, chosen: Chosen, since: Option<i64>) -> Stored {
+    fn written(
+        &self,
+        sheet: &Sheet,
+        client: ClientId,
+        ttl: Duration,
+        chosen: Chosen,
+        since: Option<i64>,
+    ) -> Stored {
         let seconds = sheet.now / 1000;
         let ours = Ours {
             expires_at: sheet.now + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2),
@@ -139,7 +161,8 @@ impl MySqlStore {
 /// What a renewal finds.
 fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Duration) -> Renewed {
     let slot = renewal.slot;
-    let explicit = |stored: &Stored| stored.ours.as_ref().is_some_and(|ours| ours.chosen == Chosen::Explicitly);
+    let explicit =
+        |stored: &Stored| stored.ours.as_ref().is_some_and(|ours| ours.chosen == Chosen::Explicitly);
     let others = sheet.others(slot, &renewal.client);
     match sheet.selection(slot).cloned() {
         Some(held) if held.client == renewal.client => {
@@ -149,10 +172,10 @@ fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Dura
                 sheet.remove(slot);
                 return Renewed::Superseded;
             }
-            let mut kept = store.written(sheet, held.client.clone(), ttl, ours.chosen, Some(held.since));
-            if let Some(kept) = &mut kept.ours {
-                kept.address = ours.address;
-            }
+            let renewed = store.written(sheet, held.client.clone(), ttl, ours.chosen, None);
+            let ours = renewed.ours.map(|new| Ours { address: ours.address, ..new });
+            let mut kept = held.clone();
+            (kept.timestamp, kept.ours) = (renewed.timestamp, ours);
             sheet.put(slot, kept);
             Renewed::Kept
         }
@@ -198,7 +221,8 @@ impl HoldStore for MySqlStore {
                 return Decided::leave(Err(Refusal::SlotLocked));
             }
             others.iter().for_each(|other| sheet.remove(*other));
-            let mut stored = self.written(sheet, client.clone(), ask.ttl, *chosen, held.map(|held| held.since));
+            let mut stored =
+                self.written(sheet, client.clone(), ask.ttl, *chosen, held.map(|held| held.since));
             if let Some(ours) = &mut stored.ours {
                 ours.address = address;
             }
@@ -222,7 +246,8 @@ impl HoldStore for MySqlStore {
                 (Releaser::Address(_), Some(ours)) => from.is_some() && ours.address == from,
             });
             let locked = sheet.locks.get(&slot);
-            let own_lock = locked.map(|lock| matches!(&ask.by, Releaser::Client(client) if lock.client == *client));
+            let own_lock =
+                locked.map(|lock| matches!(&ask.by, Releaser::Client(client) if lock.client == *client));
             match (mine, own_lock) {
                 (Some(true), _) => {
                     sheet.remove(slot);
@@ -237,7 +262,7 @@ impl HoldStore for MySqlStore {
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        self.grant(&ask, true).await
+        self.grant(&ask, true).await.map(|(locked, _)| locked)
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
@@ -303,7 +328,8 @@ impl HoldStore for MySqlStore {
 
     fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
         let salt = self.salt.lock().clone()?;
-        let digest = Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
+        let digest =
+            Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
         digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
     }
 
@@ -312,12 +338,12 @@ impl HoldStore for MySqlStore {
     }
 
     fn health(&self) -> serde_json::Value {
-        let storage = *self.storage.borrow();
+        let error = self.error.lock().clone();
+        let is_swept = self.picture.is_decided_by(StorageMode::Mysql) && self.storage.borrow().flowing;
         serde_json::json!({ "mysql": {
-            "status": if storage.writable { "ok" } else { "away" },
-            "events": if storage.flowing { "swept" } else { "not_swept" },
-            "storage_epoch": self.epoch.load(Ordering::Relaxed),
-            "error": *self.error.lock(),
+            "status": if error.is_none() && self.tables_seen.load(Ordering::Relaxed) { "ok" } else { "away" },
+            "events": if is_swept { "swept" } else { "not_swept" },
+            "error": error,
         }})
     }
 }

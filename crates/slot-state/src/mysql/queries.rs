@@ -10,6 +10,14 @@ pub(super) struct Queries {
     pub(super) agreement_now: String,
     /// The salt, if none is set yet.
     pub(super) set_salt: String,
+    /// The salt, whatever it is.
+    pub(super) take_salt: String,
+    /// Mode and epoch, where the epoch is lower.
+    pub(super) raise: String,
+    /// This gateway is alive, and finds Redis healthy since then.
+    pub(super) beat: String,
+    pub(super) gateways: String,
+    pub(super) forget_gateways: String,
     /// Raises the fence counter to above `?` and above what it was.
     pub(super) raise_fence: String,
     pub(super) fence: String,
@@ -25,6 +33,8 @@ pub(super) struct Queries {
     pub(super) all_locks: String,
     pub(super) insert_lock: String,
     pub(super) delete_lock: String,
+    /// A lock, if it is this client's.
+    pub(super) revoke_lock: String,
     pub(super) delete_dead_locks: String,
     pub(super) locks_of_client: String,
     options: String,
@@ -40,12 +50,21 @@ impl Queries {
         let options = format!("`{prefix}options`");
         let locks = format!("`{prefix}appointease_slot_locks`");
         let storage = format!("`{prefix}appointease_storage`");
+        let gateways = format!("`{prefix}appointease_gateways`");
         let active = super::transients::ACTIVE_PATTERN;
         let timeouts = active.replacen(r"\_transient\_", r"\_transient\_timeout\_", 1);
         Queries {
             agreement: format!("SELECT mode, epoch FROM {storage} WHERE id = 1 LOCK IN SHARE MODE"),
             agreement_now: format!("SELECT mode, epoch, salt FROM {storage} WHERE id = 1"),
             set_salt: format!("UPDATE {storage} SET salt = ? WHERE id = 1 AND COALESCE(salt, '') = ''"),
+            take_salt: format!("UPDATE {storage} SET salt = ? WHERE id = 1"),
+            raise: format!("UPDATE {storage} SET mode = ?, epoch = ? WHERE id = 1 AND epoch < ?"),
+            beat: format!(
+                "INSERT INTO {gateways} (name, alive_ms, redis_since_ms, version) VALUES (?, ?, ?, ?) ON DUPLICATE KEY \
+                 UPDATE alive_ms = VALUES(alive_ms), redis_since_ms = VALUES(redis_since_ms), version = VALUES(version)"
+            ),
+            gateways: format!("SELECT name, alive_ms, redis_since_ms FROM {gateways}"),
+            forget_gateways: format!("DELETE FROM {gateways} WHERE alive_ms < ?"),
             raise_fence: format!("UPDATE {storage} SET fence = GREATEST(fence + 1, ?) WHERE id = 2"),
             fence: format!("SELECT fence FROM {storage} WHERE id = 2"),
             // SYSDATE, not NOW: after a lock was waited for, the time is what it is, not what it was.
@@ -63,7 +82,9 @@ impl Queries {
             ),
             put_transient: format!("UPDATE {options} SET option_value = ? WHERE option_name = ?"),
             delete_options: format!("DELETE FROM {options} WHERE option_name IN (?, ?)"),
-            delete_transient: format!("DELETE FROM {options} WHERE option_name = ? AND BINARY option_value = ?"),
+            delete_transient: format!(
+                "DELETE FROM {options} WHERE option_name = ? AND BINARY option_value = ?"
+            ),
             all_transients: format!(
                 "SELECT option_name, option_value FROM {options} \
                  WHERE option_name LIKE '{active}' OR option_name LIKE '{timeouts}'"
@@ -74,6 +95,9 @@ impl Queries {
                  VALUES (?, ?, ?, ?, FROM_UNIXTIME(? DIV 1000), FROM_UNIXTIME(? DIV 1000), ?, ?)"
             ),
             delete_lock: format!("DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ?"),
+            revoke_lock: format!(
+                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ?"
+            ),
             delete_dead_locks: format!(
                 "DELETE FROM {locks} WHERE COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) <= ?"
             ),
@@ -89,7 +113,10 @@ impl Queries {
     /// The transients and timeouts of so many rooms, locked against others' changes.
     pub(super) fn transients_for_update(&self, rooms: usize) -> String {
         let names = marks("?", rooms * 2);
-        format!("SELECT option_name, option_value FROM {} WHERE option_name IN ({names}) FOR UPDATE", self.options)
+        format!(
+            "SELECT option_name, option_value FROM {} WHERE option_name IN ({names}) FOR UPDATE",
+            self.options
+        )
     }
 
     /// As above, as they are.

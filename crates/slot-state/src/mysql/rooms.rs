@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use mysql_async::{Params, Value};
 use smallvec::SmallVec;
-use tokio::sync::OwnedMutexGuard;
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::MySqlStore;
@@ -54,10 +54,19 @@ impl MySqlStore {
                 Ok((decided, sheet)) => {
                     self.picture.observe(Observation::StoreTime(started.elapsed()));
                     let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.tell(&sheet, rooms, (Source::Command, seq), actor, &decided.given_up);
+                    self.tell(
+                        &sheet,
+                        rooms,
+                        (Source::Command, seq),
+                        actor,
+                        Absence::Unknown,
+                        &decided.given_up,
+                    );
                     return Ok(decided.outcome);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => sleep(Duration::from_millis(attempt.into())).await,
+                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                    sleep(Duration::from_millis(attempt.into())).await
+                }
                 Err(trouble) => return Err(self.failed(trouble)),
             }
         }
@@ -73,7 +82,8 @@ impl MySqlStore {
         let mut work = self.link.begin(until).await?;
         self.check_epoch(&mut work).await?;
         let mut sheet = self.read_for_update(&mut work, rooms).await?;
-        let missing: BTreeSet<Room> = rooms.iter().filter(|room| !sheet.rooms.contains_key(room)).copied().collect();
+        let missing: BTreeSet<Room> =
+            rooms.iter().filter(|room| !sheet.rooms.contains_key(room)).copied().collect();
         let decided = decide(&mut sheet);
         for room in &sheet.touched {
             self.write(&mut work, &sheet, *room, missing.contains(room)).await?;
@@ -106,8 +116,9 @@ impl MySqlStore {
     /// Refuses when another store decides; follows a newer epoch of this one. Until the transaction ends nobody can
     /// raise the epoch.
     pub(super) async fn check_epoch(&self, work: &mut Work) -> Result<(), Trouble> {
-        let Some(mut row) = work.row(&self.queries.agreement, ()).await? else {
-            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+        let Some(mut row) = work.rows_if_any(&self.queries.agreement, ()).await?.pop() else {
+            let missing = || Trouble::NoTable("the storage table is missing or empty".to_owned());
+            return if self.alone { Ok(()) } else { Err(missing()) };
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
         if mode != StorageMode::Mysql.as_str() {
@@ -115,6 +126,15 @@ impl MySqlStore {
         }
         self.epoch.store(epoch, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Refuses where MySQL has stepped in for Redis.
+    pub(super) async fn check_elsewhere(&self, work: &mut Work) -> Result<(), Trouble> {
+        match self.check_epoch(work).await {
+            Err(Trouble::Store(StoreError::Elsewhere)) => Ok(()),
+            Ok(()) => Err(Trouble::Store(StoreError::Elsewhere)),
+            other => other,
+        }
     }
 
     /// These rooms, locked until the transaction ends, and the locks in them.
@@ -125,9 +145,10 @@ impl MySqlStore {
         let padded = || rooms.iter().copied().chain(last.into_iter().cycle()).take(length);
         let names: Vec<Value> =
             padded().flat_map(|room| [option_name(room), timeout_name(room)]).map(Value::from).collect();
-        let options = work.rows(&self.queries.transients_for_update(length), Params::Positional(names)).await?;
+        let options =
+            work.rows(&self.queries.transients_for_update(length), Params::Positional(names)).await?;
         let named: Vec<Value> = padded().flat_map(room_params).collect();
-        let locks = work.rows(&self.queries.locks_in(length), Params::Positional(named)).await?;
+        let locks = work.rows_if_any(&self.queries.locks_in(length), Params::Positional(named)).await?;
         let now = self.now(work).await?;
         self.sheet(now, options, locks)
     }
@@ -152,7 +173,13 @@ impl MySqlStore {
     }
 
     /// Writes a room back. A row that another made meanwhile is a conflict.
-    pub(super) async fn write(&self, work: &mut Work, sheet: &Sheet, room: Room, is_new: bool) -> Result<(), Trouble> {
+    pub(super) async fn write(
+        &self,
+        work: &mut Work,
+        sheet: &Sheet,
+        room: Room,
+        is_new: bool,
+    ) -> Result<(), Trouble> {
         let (name, timeout) = (option_name(room), timeout_name(room));
         let Some(selections) = sheet.rooms.get(&room).filter(|selections| !selections.is_empty()) else {
             return work.run(&self.queries.delete_options, (name, timeout)).await.map(drop);
@@ -176,17 +203,16 @@ impl MySqlStore {
         rooms: &[Room],
         (source, seq): (Source, u64),
         actor: Option<ActorId>,
+        absence: Absence,
         given_up: &[Slot],
     ) -> usize {
         let mut changed = 0;
         for room in rooms {
             let mut times: BTreeSet<SlotTime> = sheet.held_in(*room);
             times.extend(self.picture.held_in(*room));
-            let absence = |slot: Slot| match given_up.contains(&slot) {
-                true => Absence::ByHolder,
-                false => Absence::Unknown,
-            };
-            let facts = times.into_iter().map(|time| room.slot(time)).map(|slot| sheet.fact(slot, absence(slot)));
+            let absence = |slot: Slot| if given_up.contains(&slot) { Absence::ByHolder } else { absence };
+            let facts =
+                times.into_iter().map(|time| room.slot(time)).map(|slot| sheet.fact(slot, absence(slot)));
             changed += self.picture.apply(Change { room: *room, seq, source, actor, facts: facts.collect() });
         }
         changed

@@ -56,7 +56,8 @@ pub(super) struct FirstSeen(Mutex<HashMap<Slot, (ClientId, i64, Instant)>>);
 impl FirstSeen {
     fn deadline(&self, slot: Slot, stored: &Stored, now: Instant) -> Instant {
         let mut seen = self.0.lock();
-        let known = seen.get(&slot).filter(|(client, at, _)| *client == stored.client && *at == stored.timestamp);
+        let known =
+            seen.get(&slot).filter(|(client, at, _)| *client == stored.client && *at == stored.timestamp);
         let since = known.map_or(now, |(_, _, since)| *since);
         seen.insert(slot, (stored.client.clone(), stored.timestamp, since));
         since + TRANSIENT_TTL
@@ -97,7 +98,7 @@ impl Sheet {
             };
             let timeout = timeouts.get(&transients::timeout_name(room));
             if timeout.is_some_and(|timeout| is_over(timeout, now)) {
-                selections.entries.clear();
+                selections = RoomSelections::default();
             }
             selections.entries.retain(|time, stored| match &stored.ours {
                 Some(ours) => ours.expires_at > now,
@@ -123,7 +124,8 @@ impl Sheet {
             let client: Vec<u8> = take(&mut row, 3)?;
             let (fence, deadline): (u64, i64) = (take(&mut row, 4)?, take(&mut row, 5)?);
             let slot = || {
-                let room = Room { date: parse_date(&date).ok()?, employee_id: EmployeeId::new(employee).ok()? };
+                let room =
+                    Room { date: parse_date(&date).ok()?, employee_id: EmployeeId::new(employee).ok()? };
                 Some(room.slot(time.parse().ok()?))
             };
             let client = String::from_utf8(client).ok().and_then(|client| client.parse().ok());
@@ -176,7 +178,8 @@ impl Sheet {
     pub(super) fn held_in(&self, room: Room) -> BTreeSet<SlotTime> {
         let selected = self.rooms.get(&room).into_iter().flat_map(|room| room.entries.keys().copied());
         let from = room.slot(SlotTime::FIRST);
-        let locked = self.locks.range(from..).take_while(|(slot, _)| slot.room == room).map(|(slot, _)| slot.time);
+        let locked =
+            self.locks.range(from..).take_while(|(slot, _)| slot.room == room).map(|(slot, _)| slot.time);
         selected.chain(locked).collect()
     }
 

@@ -13,7 +13,7 @@ use super::link::{Trouble, take};
 use super::queries::room_params;
 use super::sheet::Sheet;
 use super::transients::{option_name, timeout_name};
-use crate::event::Source;
+use crate::event::{Absence, Source};
 use crate::slot::{Room, Slot};
 use crate::store::{Storage, StorageMode, StoreError};
 
@@ -30,12 +30,15 @@ impl MySqlStore {
                 _ = ticks.tick() => true,
                 () = self.look.notified() => false,
             };
+            // Where Redis decides, what is here says nothing about who holds what.
+            if !self.picture.is_decided_by(StorageMode::Mysql) {
+                self.due.lock().clear();
+                continue;
+            }
             let due = std::mem::take(&mut *self.due.lock());
             let rooms: BTreeSet<Room> = due.iter().map(|slot| slot.room).collect();
-            let swept = if all || rooms.len() > MOST_ROOMS {
-                self.sweep().await
-            } else if rooms.is_empty() {
-                continue;
+            let swept = if all || rooms.is_empty() || rooms.len() > MOST_ROOMS {
+                self.sweep(Absence::Unknown).await
             } else {
                 self.look_at(&rooms.into_iter().collect::<Vec<_>>()).await
             };
@@ -46,20 +49,36 @@ impl MySqlStore {
         }
     }
 
-    async fn sweep(&self) -> Result<(), Trouble> {
-        let seq = self.seq.load(Ordering::Acquire);
+    /// Reads everything and tells the picture, after this store began to decide: what is not here, did not come over.
+    pub(crate) async fn read_anew(&self) -> Result<(), StoreError> {
+        let swept = self.sweep(Absence::WithStore).await.map_err(|trouble| self.failed(trouble));
+        self.note(swept.clone().err());
+        swept
+    }
+
+    /// All holds of the site.
+    pub(super) async fn read_all(&self) -> Result<Sheet, Trouble> {
         let mut work = self.link.begin(self.link.until()).await?;
-        self.learn_agreement(&mut work).await?;
+        match self.learn_agreement(&mut work).await {
+            // Without our tables there are no locks and no agreement, but selections.
+            Err(Trouble::NoTable(_)) if self.alone => {}
+            other => other?,
+        }
         let now = self.now(&mut work).await?;
         let options = work.rows(&self.queries.all_transients, ()).await?;
-        let locks = work.rows(&self.queries.all_locks, ()).await?;
+        let locks = work.rows_if_any(&self.queries.all_locks, ()).await?;
         work.commit().await?;
-        let sheet = self.sheet(now, options, locks)?;
+        self.sheet(now, options, locks)
+    }
+
+    async fn sweep(&self, absence: Absence) -> Result<(), Trouble> {
+        let seq = self.seq.load(Ordering::Acquire);
+        let sheet = self.read_all().await?;
         let mut rooms: BTreeSet<Room> = sheet.rooms.keys().copied().collect();
         rooms.extend(sheet.locks.keys().map(|slot| slot.room));
         rooms.extend(self.picture.held_slots().into_iter().map(|slot| slot.room));
         let rooms: Vec<Room> = rooms.into_iter().collect();
-        self.tell(&sheet, &rooms, (Source::Read, seq), None, &[]);
+        self.tell(&sheet, &rooms, (Source::Read, seq), None, absence, &[]);
         self.first_seen.forget_old(Instant::now());
         self.in_hand.retain(|_, hand| Arc::strong_count(hand) > 1);
         self.clean(&sheet).await
@@ -73,10 +92,10 @@ impl MySqlStore {
         let now = self.now(&mut work).await?;
         let options = work.rows(&self.queries.transients(rooms.len()), Params::Positional(names)).await?;
         let named: Vec<Value> = rooms.iter().copied().flat_map(room_params).collect();
-        let locks = work.rows(&self.queries.locks_in(rooms.len()), Params::Positional(named)).await?;
+        let locks = work.rows_if_any(&self.queries.locks_in(rooms.len()), Params::Positional(named)).await?;
         work.commit().await?;
         let sheet = self.sheet(now, options, locks)?;
-        self.tell(&sheet, rooms, (Source::Read, seq), None, &[]);
+        self.tell(&sheet, rooms, (Source::Read, seq), None, Absence::Unknown, &[]);
         Ok(())
     }
 
@@ -89,9 +108,15 @@ impl MySqlStore {
         let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
             return Err(Trouble::NoTable("the storage table is empty".to_owned()));
         };
-        let epoch: u64 = take(&mut row, 1)?;
+        let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
         self.epoch.store(epoch, Ordering::Relaxed);
-        *self.salt.lock() = take(&mut row, 2)?;
+        let salt: Option<String> = take(&mut row, 2)?;
+        *self.salt.lock() = salt.filter(|salt| !salt.is_empty());
+        if self.alone && mode != StorageMode::Mysql.as_str() {
+            // There was a Redis once. Epochs of MySQL are even: see `failover::switch`.
+            let epoch = epoch + 2 - epoch % 2;
+            work.run(&self.queries.raise, (StorageMode::Mysql.as_str(), epoch, epoch)).await?;
+        }
         Ok(())
     }
 
@@ -121,7 +146,7 @@ impl MySqlStore {
     fn note(&self, error: Option<StoreError>) {
         let before = *self.storage.borrow();
         *self.error.lock() = error.as_ref().map(ToString::to_string);
-        let well = error.is_none();
+        let well = error.is_none() && self.tables_seen.load(Ordering::Acquire);
         let now = Storage { mode: StorageMode::Mysql, writable: well, flowing: well };
         if before == now {
             return;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slot_state::{
-    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, MySqlConfig, OpenStore,
-    Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot, StoreConfig,
-    StoreError, open, parse_date,
+    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, MySqlConfig,
+    OpenStore, Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot,
+    StoreConfig, StoreError, open, parse_date,
 };
 use support::eventually;
 use tokio::task::JoinSet;
@@ -44,7 +44,11 @@ impl House {
     }
 
     /// Opens what the configuration names, without waiting for anything.
-    pub(crate) fn with_stores(redis_url: Option<String>, mysql: Option<MySqlConfig>, lock_ttl: Duration) -> Self {
+    pub(crate) fn with_stores(
+        redis_url: Option<String>,
+        mysql: Option<MySqlConfig>,
+        lock_ttl: Duration,
+    ) -> Self {
         let redis_command_timeout = Duration::from_millis(250);
         let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl };
         let OpenStore { store, picture, tasks } = open(&config).expect("the configuration names a store");

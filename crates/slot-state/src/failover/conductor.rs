@@ -1,0 +1,317 @@
+//! Feeds the switch with what happens and does what it says, one thing after another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::switch::{Configured, Failure, Input, Output, Peer, Raise, Record, Store, Switch};
+use super::{Deciding, Failover};
+use crate::hold::{Carried, Lock};
+use crate::slot::Slot;
+use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+
+/// How often each store is asked whether it is well, and what it knows of the agreement.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// Requests wait while everything is read after a change of store, but not longer than this.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+/// How often MySQL's locks are compared with their copies in Redis.
+const COMPARE_LOCKS_EVERY: Duration = Duration::from_secs(2);
+
+/// What the conductor hears.
+pub(super) enum Message {
+    /// A request failed on a store; it waits for `done` and tries again.
+    Failed { store: Store, failure: Failure, done: oneshot::Sender<()> },
+    /// A store refused a request since another one decides.
+    Outdated { store: Store, done: oneshot::Sender<()> },
+    /// A probe ended.
+    Seen { store: Store, record: Option<Record> },
+    /// The gateways table was read.
+    Peers(Vec<Peer>),
+    /// All is copied to Redis, or not.
+    CarriedBack(bool),
+    /// A store is in another state than before.
+    Changed,
+}
+
+/// Owns the switch.
+pub(super) struct Conductor {
+    name: String,
+    switch: Switch,
+}
+
+impl Conductor {
+    pub(super) fn new() -> Self {
+        let name = format!("{:016x}", rand::random::<u64>());
+        let switch = Switch::new(name.clone(), Configured { redis: true, mysql: true });
+        Conductor { name, switch }
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.switch.record()
+    }
+
+    pub(super) fn spawn(
+        self,
+        store: Arc<Failover>,
+        inbox: mpsc::UnboundedReceiver<Message>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let healthy = Arc::new(parking_lot::Mutex::new(None));
+        tasks.spawn(probe_redis(store.clone()));
+        tasks.spawn(probe_mysql(store.clone(), self.name.clone(), healthy.clone()));
+        tasks.spawn(report_changes(store.clone()));
+        tasks.spawn(compare_locks(store.clone()));
+        tasks.spawn(self.run(store, inbox, healthy));
+    }
+
+    async fn run(
+        mut self,
+        store: Arc<Failover>,
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+        healthy: Arc<parking_lot::Mutex<Option<Instant>>>,
+    ) {
+        while let Some(message) = inbox.recv().await {
+            match message {
+                Message::Failed { store: failed, failure, done } => {
+                    self.conduct(&store, Input::Failed { store: failed, failure }).await;
+                    let _ = done.send(());
+                }
+                Message::Outdated { store: refused, done } => {
+                    let record = probe(&store, refused).await;
+                    self.conduct(&store, Input::Seen { store: refused, record }).await;
+                    let _ = done.send(());
+                }
+                Message::Seen { store: seen, record } => {
+                    self.conduct(&store, Input::Seen { store: seen, record }).await;
+                }
+                Message::Peers(peers) => self.conduct(&store, Input::Peers(peers)).await,
+                Message::CarriedBack(ok) => self.conduct(&store, Input::CarriedBack(ok)).await,
+                Message::Changed => {}
+            }
+            let now = Instant::now();
+            *healthy.lock() = self.switch.redis_healthy_for(now).and_then(|healthy| now.checked_sub(healthy));
+            store.now.lock().writable = self.switch.writable();
+            store.refresh();
+        }
+    }
+
+    /// Feeds one input, does what comes out, and feeds what comes of that.
+    async fn conduct(&mut self, store: &Arc<Failover>, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.switch.on(Instant::now(), input) {
+                match output {
+                    Output::SwitchTo { record, at } => {
+                        let raise = store.raise(at, record).await;
+                        if raise == Raise::Raised {
+                            tracing::warn!(
+                                event = "storage_switched",
+                                storage = StorageMode::from(record.mode).as_str(),
+                                epoch = record.epoch
+                            );
+                            store.adopt(record, true).await;
+                        }
+                        inputs.push_back(Input::Raised(raise));
+                    }
+                    Output::Follow(record) => {
+                        tracing::info!(
+                            event = "storage_followed",
+                            storage = StorageMode::from(record.mode).as_str(),
+                            epoch = record.epoch
+                        );
+                        store.adopt(record, false).await;
+                    }
+                    Output::Restore { store: at, record } => {
+                        let store = store.clone();
+                        tokio::spawn(async move { store.raise(at, record).await });
+                    }
+                    Output::CarryBack(record) => {
+                        let store = store.clone();
+                        tokio::spawn(async move {
+                            let carried = store.carry_to_redis(record).await;
+                            if let Err(error) = &carried {
+                                tracing::warn!(event = "carry_back_failed", error = %error);
+                            }
+                            let _ = store.messages.send(Message::CarriedBack(carried.is_ok()));
+                        });
+                    }
+                    Output::Probe(at) => {
+                        let record = probe(store, at).await;
+                        inputs.push_back(Input::Seen { store: at, record });
+                    }
+                    Output::Tell { .. } => {}
+                }
+            }
+        }
+    }
+}
+
+impl Failover {
+    async fn raise(&self, at: Store, record: Record) -> Raise {
+        let raised = match at {
+            Store::Redis => self.redis.raise(record).await,
+            Store::Mysql => self.mysql.raise(record).await,
+        };
+        match raised {
+            Ok(Ok(())) => Raise::Raised,
+            Ok(Err(there)) => Raise::Beaten(there),
+            Err(_) => Raise::Failed,
+        }
+    }
+
+    /// From now on this holds. What is held comes over from the other store as far as it is known.
+    async fn adopt(&self, record: Record, raised_here: bool) {
+        let _alone = self.gate.write().await;
+        let began = Instant::now();
+        let before = self.now.lock().record;
+        let held = self.picture.selections();
+        self.redis.believe(record);
+        *self.now.lock() = Deciding { record, writable: true, since: Some(began) };
+        let moved = match record.mode {
+            Store::Mysql if before.mode == Store::Mysql => Ok(()),
+            Store::Mysql => self.move_to_mysql(held).await,
+            Store::Redis => self.move_to_redis(record, before, held, raised_here).await,
+        };
+        let elapsed_ms = began.elapsed().as_millis() as u64;
+        if let Err(error) = moved {
+            // What did not come over is put back by its holders' renewals.
+            tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
+        }
+    }
+
+    async fn move_to_mysql(&self, held: Vec<(Slot, crate::hold::Selection)>) -> Result<(), StoreError> {
+        self.picture.decide(StorageMode::Mysql);
+        self.mysql.carry(&held).await?;
+        self.mysql.read_anew().await
+    }
+
+    async fn move_to_redis(
+        &self,
+        record: Record,
+        before: Record,
+        held: Vec<(Slot, crate::hold::Selection)>,
+        raised_here: bool,
+    ) -> Result<(), StoreError> {
+        let _ = self.redis.raise(record).await?;
+        if before.mode == Store::Mysql && raised_here {
+            // What was written since the first pass; where MySQL is away, what is known of it.
+            if self.carry_to_redis(record).await.is_err() {
+                let carried = Carried { selections: held, locks: self.picture.locks() };
+                self.redis.carry(carried, record.epoch).await?;
+            }
+        }
+        self.picture.decide(StorageMode::Redis);
+        timeout(READ_WITHIN, self.redis.read_anew()).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// Copies all that MySQL holds to Redis, and removes there what is older and not in MySQL.
+    async fn carry_to_redis(&self, record: Record) -> Result<(), StoreError> {
+        let carried = self.mysql.holds().await?;
+        let keep = carried.selections.iter().map(|(slot, _)| *slot).collect();
+        let fences: HashMap<Slot, u64> =
+            carried.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
+        self.redis.drop_stale(&keep, &fences, record.epoch).await?;
+        self.redis.carry(carried, record.epoch).await
+    }
+
+    /// Says how the deciding store is, if that changed.
+    fn refresh(&self) {
+        let now = *self.now.lock();
+        let store = *self.store(now.record.mode).storage().borrow();
+        let writable = now.writable && store.writable;
+        let storage = Storage { mode: now.record.mode.into(), writable, flowing: writable && store.flowing };
+        let before = *self.storage.borrow();
+        if before == storage {
+            return;
+        }
+        self.storage.send_replace(storage);
+        if (before.mode, before.writable) != (storage.mode, storage.writable) {
+            self.picture.storage_changed(storage);
+        }
+    }
+
+    /// MySQL's locks that Redis has no copy of, or an older one: put back.
+    pub(super) async fn put_back_locks(&self) -> Result<(), StoreError> {
+        let epoch = self.now.lock().record.epoch;
+        let stale =
+            |(slot, lock): &(Slot, Lock)| self.picture.lock(*slot).is_none_or(|copy| copy.fence < lock.fence);
+        let locks: Vec<(Slot, Lock)> = self.mysql.holds().await?.locks.into_iter().filter(stale).collect();
+        if locks.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(event = "locks_put_back", storage = "redis", locks = locks.len());
+        let slots: Vec<Slot> = locks.iter().map(|(slot, _)| *slot).collect();
+        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await?;
+        self.redis.look(&slots);
+        Ok(())
+    }
+}
+
+async fn probe(store: &Failover, at: Store) -> Option<Record> {
+    match at {
+        Store::Redis => store.redis.record().await.ok(),
+        Store::Mysql => store.mysql.record().await.ok(),
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn probe_redis(store: Arc<Failover>) {
+    let mut ticks = ticks(PROBE_EVERY);
+    loop {
+        ticks.tick().await;
+        let record = probe(&store, Store::Redis).await;
+        let _ = store.messages.send(Message::Seen { store: Store::Redis, record });
+    }
+}
+
+async fn probe_mysql(store: Arc<Failover>, name: String, healthy: Arc<parking_lot::Mutex<Option<Instant>>>) {
+    let mut ticks = ticks(PROBE_EVERY);
+    loop {
+        ticks.tick().await;
+        let redis_healthy_for = (*healthy.lock()).map(|since: Instant| since.elapsed());
+        let seen = store.mysql.probe(&name, redis_healthy_for).await;
+        let record = seen.as_ref().ok().map(|(record, _)| *record);
+        let _ = store.messages.send(Message::Seen { store: Store::Mysql, record });
+        if let Ok((_, peers)) = seen {
+            let _ = store.messages.send(Message::Peers(peers));
+            if let Some(salt) = store.redis.salt() {
+                let _ = store.mysql.take_salt(&salt).await;
+            }
+        }
+    }
+}
+
+/// A store's own view of itself counts too: what it has not read yet is stale.
+async fn report_changes(store: Arc<Failover>) {
+    let (mut redis, mut mysql) = (store.redis.storage(), store.mysql.storage());
+    loop {
+        let changed = tokio::select! {
+            changed = redis.changed() => changed,
+            changed = mysql.changed() => changed,
+        };
+        if changed.is_err() || store.messages.send(Message::Changed).is_err() {
+            return;
+        }
+    }
+}
+
+async fn compare_locks(store: Arc<Failover>) {
+    let mut ticks = ticks(COMPARE_LOCKS_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = *store.now.lock();
+        if now.record.mode == Store::Redis && now.writable {
+            // Where MySQL is away, the copies are all there is.
+            let _ = store.put_back_locks().await;
+        }
+    }
+}

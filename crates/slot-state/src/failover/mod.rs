@@ -1,0 +1,241 @@
+//! Losing a store without anybody noticing: which store decides, and how all gateways come to the same answer.
+//! To the rest of the program it is one store; a request that met a failure is finished on the other one.
+
+mod conductor;
+mod switch;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub(crate) use switch::{Peer, Record, Store};
+
+use crate::hold::{
+    AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Renewal, Renewed, SelectAsk, Selected,
+};
+use crate::mysql::MySqlStore;
+use crate::picture::Picture;
+use crate::redis::RedisStore;
+use crate::slot::{ClientId, Slot};
+use crate::store::{HoldStore, Storage, StoreError};
+use conductor::{Conductor, Message};
+
+/// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
+/// the gateways change their minds meanwhile.
+const TRIES: u32 = 4;
+/// For so long after a change of store a selection that is not there did not come over, rather than being taken away.
+const SETTLING: Duration = Duration::from_secs(15);
+
+/// Redis and MySQL as one store.
+pub(crate) struct Failover {
+    redis: Arc<RedisStore>,
+    mysql: Arc<MySqlStore>,
+    picture: Arc<Picture>,
+    now: Mutex<Deciding>,
+    /// Requests hold it shared, a change of store alone: what was begun on the one store ends before the other begins.
+    gate: RwLock<()>,
+    messages: mpsc::UnboundedSender<Message>,
+    storage: watch::Sender<Storage>,
+}
+
+/// Which store decides, as far as this gateway knows.
+#[derive(Debug, Clone, Copy)]
+struct Deciding {
+    record: Record,
+    /// It takes writes.
+    writable: bool,
+    since: Option<Instant>,
+}
+
+impl Failover {
+    /// Over two opened stores.
+    pub(crate) fn open(
+        redis: Arc<RedisStore>,
+        mysql: Arc<MySqlStore>,
+        picture: Arc<Picture>,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Self> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let conductor = Conductor::new();
+        let deciding = Deciding { record: conductor.record(), writable: false, since: None };
+        let storage = Storage { mode: deciding.record.mode.into(), writable: false, flowing: false };
+        picture.decide(storage.mode);
+        let now = Mutex::new(deciding);
+        let storage = watch::Sender::new(storage);
+        let store =
+            Arc::new(Failover { redis, mysql, picture, now, gate: RwLock::new(()), messages, storage });
+        conductor.spawn(store.clone(), inbox, tasks);
+        store
+    }
+
+    fn deciding(&self) -> Store {
+        self.now.lock().record.mode
+    }
+
+    fn store(&self, store: Store) -> &dyn HoldStore {
+        match store {
+            Store::Redis => &*self.redis,
+            Store::Mysql => &*self.mysql,
+        }
+    }
+
+    /// A request failed on a store. Waits until it is known who decides now; true if trying again is worthwhile.
+    async fn met(&self, store: Store, error: &StoreError) -> bool {
+        let (done, ended) = oneshot::channel();
+        let message = match error {
+            StoreError::Elsewhere => Message::Outdated { store, done },
+            error => Message::Failed { store, failure: error.into(), done },
+        };
+        let told = self.messages.send(message).is_ok() && ended.await.is_ok();
+        let now = *self.now.lock();
+        told && (now.writable || now.record.mode != store)
+    }
+
+    async fn lock_through(&self, ask: &LockAsk) -> Result<Locked, (Store, HoldError)> {
+        let (locked, is_new) = match self.deciding() {
+            Store::Mysql => return self.mysql.lock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
+            Store::Redis => self.mysql.grant(ask, false).await.map_err(|error| (Store::Mysql, error))?,
+        };
+        match self.redis.copy_lock(ask, &locked).await {
+            // The row stands; what PHP put in the way of its copy is PHP's to explain.
+            Err(HoldError::Refused(_)) if !is_new => Ok(locked),
+            Err(HoldError::Refused(refusal)) => {
+                self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
+                Err((Store::Redis, refusal.into()))
+            }
+            Err(error) => Err((Store::Redis, error)),
+            Ok(()) => Ok(locked),
+        }
+    }
+
+    /// `revoked`: the row went in an earlier try.
+    async fn unlock_through(&self, ask: &LockAsk, revoked: &mut bool) -> Result<(), (Store, HoldError)> {
+        let released = match self.deciding() {
+            Store::Mysql => self.mysql.unlock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
+            Store::Redis => {
+                *revoked |= self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
+                self.redis.drop_lock(ask).await.map_err(|error| (Store::Redis, error))
+            }
+        };
+        match released {
+            Err((_, HoldError::Refused(Refusal::LockLost))) if *revoked => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Carries out a request on the store that decides, again when that failed or another one does now.
+macro_rules! on_deciding {
+    ($self:ident, $store:ident => $request:expr) => {{
+        let mut tries = 1;
+        loop {
+            let (mode, outcome) = {
+                let _begun = $self.gate.read().await;
+                let mode = $self.deciding();
+                let $store = $self.store(mode);
+                (mode, $request.await)
+            };
+            let error = outcome.as_ref().err().and_then(AsStoreError::store_error).cloned();
+            match error {
+                Some(error) if tries < TRIES && $self.met(mode, &error).await => tries += 1,
+                _ => break outcome,
+            }
+        }
+    }};
+}
+
+/// Locks involve both stores; an error says which one failed.
+macro_rules! on_both {
+    ($self:ident => $request:expr) => {{
+        let mut tries = 1;
+        loop {
+            let outcome = {
+                let _begun = $self.gate.read().await;
+                $request.await
+            };
+            let Err((store, error)) = outcome else { break outcome.map_err(|(_, error)| error) };
+            let HoldError::Store(failure) = &error else { break Err(error) };
+            if tries < TRIES && $self.met(store, failure).await {
+                tries += 1;
+            } else {
+                break Err(error);
+            }
+        }
+    }};
+}
+
+trait AsStoreError {
+    fn store_error(&self) -> Option<&StoreError>;
+}
+
+impl AsStoreError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl AsStoreError for HoldError {
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            HoldError::Store(error) => Some(error),
+            HoldError::Refused(_) => None,
+        }
+    }
+}
+
+#[async_trait]
+impl HoldStore for Failover {
+    async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
+        on_deciding!(self, store => store.select(ask.clone()))
+    }
+
+    async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
+        on_deciding!(self, store => store.deselect(ask.clone()))
+    }
+
+    async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
+        on_both!(self => self.lock_through(&ask))
+    }
+
+    async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
+        let mut revoked = false;
+        on_both!(self => self.unlock_through(&ask, &mut revoked))
+    }
+
+    async fn renew(&self, mut renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
+        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
+            renewals.iter_mut().for_each(|renewal| renewal.put_back = true);
+        }
+        on_deciding!(self, store => store.renew(renewals.clone(), ttl))
+    }
+
+    async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
+        on_deciding!(self, store => store.shorten(holders.clone(), ttl))
+    }
+
+    fn look(&self, slots: &[Slot]) {
+        self.store(self.deciding()).look(slots);
+    }
+
+    fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
+        self.redis.address_tag(address).or_else(|| self.mysql.address_tag(address))
+    }
+
+    fn storage(&self) -> watch::Receiver<Storage> {
+        self.storage.subscribe()
+    }
+
+    fn health(&self) -> serde_json::Value {
+        let mut health = self.redis.health();
+        if let (Some(all), serde_json::Value::Object(mysql)) = (health.as_object_mut(), self.mysql.health()) {
+            all.extend(mysql);
+        }
+        health
+    }
+}

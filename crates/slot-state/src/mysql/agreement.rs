@@ -1,0 +1,166 @@
+//! What the gateways agree on, as it stands in the database: which store decides, and who is alive to see it.
+
+use std::time::Duration;
+
+use mysql_async::Row;
+use tokio::time::Instant;
+
+use super::MySqlStore;
+use super::link::{Trouble, Work, take};
+use super::rooms::Decided;
+use super::sheet::Sheet;
+use crate::event::Absence;
+use crate::failover::{Peer, Record, Store};
+use crate::hold::{Carried, Selection, Writer};
+use crate::slot::{Room, Slot};
+use crate::store::StoreError;
+
+/// A gateway that has not been seen for so long is not waited for.
+const ALIVE_WITHIN_MS: u64 = 2_000;
+/// Nor remembered after so long.
+const FORGET_AFTER_MS: u64 = 3_600_000;
+/// The longest a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Rooms carried in one transaction.
+const CARRY_ROOMS: usize = 64;
+
+impl MySqlStore {
+    /// Shows that this gateway is alive, proves thereby that writes are taken, and reads what the others wrote.
+    pub(crate) async fn probe(
+        &self,
+        name: &str,
+        redis_healthy_for: Option<Duration>,
+    ) -> Result<(Record, Vec<Peer>), StoreError> {
+        let until = Instant::now() + PROBE_TIMEOUT.min(self.link.deadline());
+        let answer = async {
+            let mut work = self.link.begin(until).await?;
+            let now = self.now(&mut work).await?.unsigned_abs();
+            let since = redis_healthy_for.map(|healthy| now.saturating_sub(healthy.as_millis() as u64));
+            work.run(&self.queries.beat, (name, now, since, env!("CARGO_PKG_VERSION"))).await?;
+            let record = self.read_record(&mut work).await?;
+            let rows = work.rows(&self.queries.gateways, ()).await?;
+            let peers: Result<Vec<(Peer, u64)>, Trouble> =
+                rows.into_iter().map(|row| peer(row, now)).collect();
+            let peers = peers?;
+            if peers.iter().any(|(_, silent)| *silent > FORGET_AFTER_MS) {
+                work.run(&self.queries.forget_gateways, (now.saturating_sub(FORGET_AFTER_MS),)).await?;
+            }
+            work.commit().await?;
+            Ok((record, peers.into_iter().map(|(peer, _)| peer).collect()))
+        };
+        let answer: Result<_, StoreError> = answer.await.map_err(|trouble: Trouble| trouble.into());
+        *self.error.lock() = answer.as_ref().err().map(ToString::to_string);
+        answer
+    }
+
+    /// What is agreed on.
+    pub(crate) async fn record(&self) -> Result<Record, StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            let record = self.read_record(&mut work).await?;
+            work.commit().await?;
+            Ok(record)
+        };
+        answer.await.map_err(|trouble: Trouble| trouble.into())
+    }
+
+    async fn read_record(&self, work: &mut Work) -> Result<Record, Trouble> {
+        let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
+            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+        };
+        let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
+        Ok(Record { epoch, mode: if mode == "mysql" { Store::Mysql } else { Store::Redis } })
+    }
+
+    /// Writes this record, if a lower one is there; else answers what is.
+    pub(crate) async fn raise(&self, record: Record) -> Result<Result<(), Record>, StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            let mode = crate::store::StorageMode::from(record.mode).as_str();
+            let raised = work.run(&self.queries.raise, (mode, record.epoch, record.epoch)).await?;
+            let there = self.read_record(&mut work).await?;
+            work.commit().await?;
+            Ok(if raised > 0 { Ok(()) } else { Err(there) })
+        };
+        answer.await.map_err(|trouble: Trouble| trouble.into())
+    }
+
+    /// The salt of address tags is that of Redis, where both are used.
+    pub(crate) async fn take_salt(&self, salt: &str) -> Result<(), StoreError> {
+        if self.salt.lock().as_deref() == Some(salt) {
+            return Ok(());
+        }
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            work.run(&self.queries.take_salt, (salt,)).await?;
+            work.commit().await
+        };
+        answer.await.map_err(StoreError::from)?;
+        *self.salt.lock() = Some(salt.to_owned());
+        Ok(())
+    }
+
+    /// Everything that is held.
+    pub(crate) async fn holds(&self) -> Result<Carried, StoreError> {
+        let sheet = self.read_all().await.map_err(|trouble| self.failed(trouble))?;
+        let mut carried = Carried::default();
+        let rooms: Vec<Room> = sheet.rooms.keys().copied().collect();
+        for room in rooms {
+            for time in sheet.rooms.get(&room).into_iter().flat_map(|selections| selections.entries.keys()) {
+                let slot = room.slot(*time);
+                let selection = sheet.fact(slot, Absence::Unknown).selection;
+                carried.selections.extend(selection.map(|selection| (slot, selection)));
+            }
+        }
+        for slot in sheet.locks.keys() {
+            let lock = sheet.fact(*slot, Absence::Unknown).lock;
+            carried.locks.extend(lock.map(|lock| (*slot, lock)));
+        }
+        Ok(carried)
+    }
+
+    /// Puts selections made elsewhere where nobody has anything, for the time they have left.
+    pub(crate) async fn carry(&self, selections: &[(Slot, Selection)]) -> Result<(), StoreError> {
+        let mut sorted = selections.to_vec();
+        sorted.sort_by_key(|(slot, _)| *slot);
+        let mut rooms: Vec<Room> = sorted.iter().map(|(slot, _)| slot.room).collect();
+        rooms.dedup();
+        for some in rooms.chunks(CARRY_ROOMS) {
+            let in_some = |slot: &Slot| some.binary_search(&slot.room).is_ok();
+            let decide = |sheet: &mut Sheet| {
+                for (slot, selection) in sorted.iter().filter(|(slot, _)| in_some(slot)) {
+                    self.put_carried(sheet, *slot, selection);
+                }
+                Decided::leave(())
+            };
+            self.change(some, None, decide).await?;
+        }
+        Ok(())
+    }
+
+    fn put_carried(&self, sheet: &mut Sheet, slot: Slot, selection: &Selection) {
+        let left = selection.deadline.saturating_duration_since(Instant::now());
+        let taken = sheet.selection(slot).is_some() || sheet.locks.contains_key(&slot);
+        // A client that chose again since then has another selection here.
+        if taken || left.is_zero() || !sheet.others(slot, &selection.client).is_empty() {
+            return;
+        }
+        let (chosen, address) = match selection.writer {
+            Writer::Gateway { chosen, address } => (chosen, address),
+            Writer::Php => (crate::hold::Chosen::Explicitly, None),
+        };
+        let mut stored = self.written(sheet, selection.client.clone(), left, chosen, None);
+        if let Some(ours) = &mut stored.ours {
+            ours.address = address;
+        }
+        sheet.put(slot, stored);
+    }
+}
+
+fn peer(mut row: Row, now: u64) -> Result<(Peer, u64), Trouble> {
+    let (name, alive): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
+    let since: Option<u64> = take(&mut row, 2)?;
+    let silent = now.saturating_sub(alive);
+    let redis_healthy_for = since.map(|since| Duration::from_millis(now.saturating_sub(since)));
+    Ok((Peer { name, alive: silent < ALIVE_WITHIN_MS, redis_healthy_for }, silent))
+}

@@ -1,0 +1,61 @@
+//! Our own tables, made or completed while the gateway runs, as soon as the database can be reached and allows it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::MySqlStore;
+use super::migrate::{ChangeOutcome, Migration, migrate};
+
+/// Until the database can be reached.
+const AGAIN_SOON: Duration = Duration::from_secs(1);
+/// Until somebody may have given the right that was missing.
+const AGAIN_LATER: Duration = Duration::from_secs(30);
+
+impl MySqlStore {
+    /// Sees to the tables until they are complete; says once what is in the way.
+    pub(super) async fn keep_tables(self: Arc<Self>, migration: Migration) {
+        let mut said = false;
+        loop {
+            let (complaint, wait) = match migrate(&migration, false).await {
+                Ok(report) => {
+                    for change in report.changes.iter().filter(|change| change.outcome == ChangeOutcome::Made)
+                    {
+                        tracing::info!(event = "mysql_table_made", storage = "mysql", why = change.why);
+                    }
+                    for warning in &report.warnings {
+                        tracing::warn!(event = "mysql_table_warning", storage = "mysql", "{warning}");
+                    }
+                    self.tables_seen.store(true, Ordering::Release);
+                    self.look.notify_one();
+                    if report.is_complete() {
+                        return;
+                    }
+                    let refused = report.changes.iter().filter_map(|change| match &change.outcome {
+                        ChangeOutcome::Refused(why) => Some(why.clone()),
+                        _ => None,
+                    });
+                    let mut complaint: Vec<String> = report.blockers.iter().cloned().chain(refused).collect();
+                    complaint.extend(report.grant.map(|grant| format!("give it the right: {grant}")));
+                    (Some(complaint.join("; ")), AGAIN_LATER)
+                }
+                Err(super::migrate::MigrateError::Away(_)) => (None, AGAIN_SOON),
+                Err(error) => {
+                    self.tables_seen.store(true, Ordering::Release);
+                    (Some(error.to_string()), AGAIN_LATER)
+                }
+            };
+            if let Some(complaint) = complaint.filter(|_| !said) {
+                said = true;
+                tracing::warn!(
+                    event = "mysql_tables_incomplete",
+                    storage = "mysql",
+                    "{complaint}. Until then MySQL keeps no locks and cannot step in; `slotcast migrate --dry-run` says more"
+                );
+            }
+            sleep(wait).await;
+        }
+    }
+}
