@@ -1,11 +1,18 @@
 //! What the storage record in Redis says of who decides, for the failover store: reading it, raising it, and what this
 //! gateway goes by. All of it works whichever store decides.
 
-use super::{RedisStore, keys};
+use std::sync::Weak;
+
+use super::{LockKeeper, RedisStore, keys};
 use crate::failover::{Record, Store};
 use crate::store::{StorageMode, StoreError};
 
 impl RedisStore {
+    /// Names who is asked before a lock counts as gone. Only the first call counts.
+    pub(crate) fn keep_locks_with(&self, keeper: Weak<dyn LockKeeper>) {
+        let _ = self.reader.lock_keeper.set(keeper);
+    }
+
     /// What stands in Redis, `Record::NONE` if nothing does. Proves that Redis takes a write: it is made.
     pub(crate) async fn record(&self) -> Result<Record, StoreError> {
         let scripts = &self.scripts;
@@ -46,6 +53,8 @@ impl RedisStore {
     /// [`RedisStore::believe`] was told. An error says that it could not be read; it is tried again without being
     /// asked.
     pub(crate) async fn read_anew(&self) -> Result<(), StoreError> {
+        // What is not here did not come over; nobody took it away.
+        self.scripts.replaced.report();
         self.readings.read_anew().await
     }
 }

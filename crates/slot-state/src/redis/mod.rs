@@ -47,6 +47,13 @@ use crate::pen::Pen;
 use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 
+/// Knows locks of which Redis has copies only.
+#[async_trait]
+pub(crate) trait LockKeeper: Send + Sync {
+    /// Copies the locks on these slots to Redis again; true if there was one.
+    async fn put_back(&self, slots: &[Slot]) -> bool;
+}
+
 /// How to reach Redis, and how patient to be.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisConfig {

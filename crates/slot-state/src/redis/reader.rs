@@ -4,7 +4,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,8 +12,9 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::LockKeeper;
 use super::scripts::Scripts;
-use super::value::NotAHold;
+use super::value::{KeyState, NotAHold};
 use crate::event::{Absence, Change, Observation, SlotFact, Source};
 use crate::hold::ActorId;
 use crate::pen::Pen;
@@ -83,6 +84,7 @@ pub(super) struct Reader {
     hints: Mutex<Hints>,
     wake: Notify,
     looking: tokio::sync::Mutex<()>,
+    pub(super) lock_keeper: OnceLock<Weak<dyn LockKeeper>>,
 }
 
 #[derive(Default)]
@@ -154,6 +156,7 @@ impl Reader {
             hints: Mutex::default(),
             wake: Notify::new(),
             looking: tokio::sync::Mutex::new(()),
+            lock_keeper: OnceLock::new(),
         })
     }
 
@@ -205,8 +208,8 @@ impl Reader {
             let parts = others.chunks(BATCH).chain(last.chunks((suspects.len() / 2).max(1)));
             let mut looked = 0;
             for part in parts {
-                if let Err(error) = self.look(part, None).await {
-                    self.give_up(&batch[looked..], &error);
+                if self.look(part, None).await.is_err() {
+                    self.give_up(&batch[looked..]);
                     suspects = part.iter().map(|(slot, _)| *slot).collect();
                     tokio::time::sleep(RETRY).await;
                     break;
@@ -242,10 +245,10 @@ impl Reader {
 
     /// These cannot be read: what is due ends, and they are looked at again. Where another store decides, everything is
     /// read before this one does again.
-    fn give_up(&self, batch: &[(Slot, Hint)], error: &StoreError) {
+    fn give_up(&self, batch: &[(Slot, Hint)]) {
         let slots: Vec<Slot> = batch.iter().map(|(slot, _)| *slot).collect();
         self.picture.expire(&slots);
-        if *error == StoreError::Elsewhere {
+        if self.scripts.check_mode().is_err() {
             return;
         }
         let mut hints = self.hints.lock();
@@ -271,7 +274,18 @@ impl Reader {
     async fn look(&self, batch: &[(Slot, Hint)], actor: Option<ActorId>) -> Result<usize, StoreError> {
         let _one_at_a_time = self.looking.lock().await;
         self.hints.lock().looked_at = batch.iter().map(|(slot, _)| *slot).collect();
-        let answer = self.scripts.read(batch.iter().map(|(slot, _)| *slot)).await;
+        let slots = || batch.iter().map(|(slot, _)| *slot);
+        let mut answer = self.scripts.read(slots()).await;
+        if let (Ok((_, states)), Some(keeper)) = (&answer, self.lock_keeper.get().and_then(Weak::upgrade)) {
+            let missing = slots()
+                .zip(states)
+                .filter(|(slot, (_, lock))| matches!(lock, KeyState::Nothing) && self.shows_lock(*slot));
+            let missing: Vec<Slot> = missing.map(|(slot, _)| slot).collect();
+            // What only the copy lost, is put back before anybody hears of it.
+            if !missing.is_empty() && keeper.put_back(&missing).await {
+                answer = self.scripts.read(slots()).await;
+            }
+        }
         let changed = answer.map(|(seq, states)| {
             let now = Instant::now();
             let went_with_store = self.scripts.replaced.pending();
@@ -291,6 +305,11 @@ impl Reader {
         });
         self.hints.lock().looked_at.clear();
         changed
+    }
+
+    /// Whether the picture has a lock there that should live, and that this program granted.
+    fn shows_lock(&self, slot: Slot) -> bool {
+        self.picture.lock(slot).is_some_and(|lock| lock.fence > 0 && lock.deadline > Instant::now())
     }
 
     fn known<T>(&self, hold: Result<Option<T>, NotAHold>) -> Option<T> {

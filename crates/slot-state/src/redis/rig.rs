@@ -43,7 +43,8 @@ impl Rig {
         // A busy machine is not what is tested.
         let command_timeout = Duration::from_secs(2);
         let config = RedisConfig { url: redis.url(), command_timeout, lock_ttl: LONG };
-        let store = RedisStore::open(&config, Pen::new(picture.clone(), StorageMode::Redis), &mut tasks);
+        let store =
+            RedisStore::open(&config, Pen::new(picture.clone(), StorageMode::Redis, true), &mut tasks);
         Rig { store: store.expect("a URL"), picture, _tasks: tasks }
     }
 

@@ -137,6 +137,7 @@ impl Supervisor {
         self.store.storage.send_replace(now);
         if before.writable != now.writable {
             match &error {
+                Some(StoreError::Elsewhere) => tracing::info!(event = "store_stands_by", storage = "redis"),
                 Some(error) => tracing::warn!(event = "store_down", storage = "redis", error = %error),
                 None => tracing::info!(event = "store_up", storage = "redis"),
             }
@@ -273,8 +274,8 @@ impl Supervisor {
                         self.store.readings.want_probe();
                     }
                 }
-                // The probe that finds this store to decide again has everything read.
-                Err(StoreError::Elsewhere) => {}
+                // Whoever has this store decide again has everything read.
+                Err(_) if self.store.scripts.check_mode().is_err() => {}
                 Err(error) => {
                     tracing::debug!(event = "read_failed", storage = "redis", error = %error);
                     if because == Because::Doubt {
@@ -290,6 +291,10 @@ impl Supervisor {
         let started = Instant::now();
         let store = &self.store;
         store.scripts.check_mode()?;
+        if store.feed.last_error() == Some(StoreError::Elsewhere) {
+            // No walk over all keys, only to be refused.
+            store.scripts.check_record(store.record().await?)?;
+        }
         let replacements = store.scripts.replaced.count();
         if store.scripts.replaced.pending() {
             store.picture.forget_sequence();

@@ -152,3 +152,24 @@ async fn a_probe_is_no_proof_where_writes_are_refused() {
     redis.run::<String>(&["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(rig.store.record().await, Ok(Record::NONE));
 }
+
+#[tokio::test]
+async fn what_happened_while_the_record_said_mysql_is_seen_when_it_does_not_any_more() {
+    let redis = RedisServer::start().await;
+    let rig = Rig::on(&redis).await;
+    rig.select(slot("10:00"), "ann").await.expect("granted");
+    assert_eq!(rig.store.raise(mysql_at(2)).await, Ok(Ok(())));
+    eventually("it is said not to decide", PATIENCE, async || {
+        (!rig.store.storage().borrow().writable).then_some(())
+    })
+    .await;
+    redis.run::<i64>(&["DEL", &keys::active(slot("10:00"))]).await;
+    redis.php().await.select(&named(slot("11:00").room), "11:00", "pia").await;
+    assert_eq!(rig.store.raise(redis_at(3)).await, Ok(Ok(())));
+    eventually("the picture is that of Redis", PATIENCE, async || {
+        (rig.picture.selection(slot("10:00")).is_none() && rig.picture.selection(slot("11:00")).is_some())
+            .then_some(())
+    })
+    .await;
+    rig.select(slot("12:00"), "ann").await.expect("granted");
+}
