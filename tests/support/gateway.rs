@@ -169,8 +169,17 @@ impl Gateway {
 
     /// Sends SIGTERM without waiting.
     pub fn ask_to_stop(&self) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("our child can be signalled");
+        self.signal(Signal::TERM);
+    }
+
+    /// Freezes it: its connections stay open, and it does nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -192,6 +201,11 @@ impl Gateway {
     /// Ends it without any warning, as a crash would.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("our child can be killed");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("our child can be signalled");
     }
 
     /// Panics where the process has ended.

@@ -1,6 +1,7 @@
 //! A browser with the push client: sends frames, answers pings, and keeps a strict live view of its rooms.
 //! A frame that breaks the protocol fails the test, at the next look at the page or at its end.
 
+mod glance;
 mod seen;
 mod socket;
 

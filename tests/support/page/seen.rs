@@ -42,6 +42,11 @@ impl Seen {
         assert!(self.breaches.is_empty(), "the protocol was broken: {}", self.breaches.join("\n"));
     }
 
+    /// Takes the breaches found so far, for a test that reports them itself.
+    pub(super) fn take_breaches(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.breaches)
+    }
+
     /// The last frames, for the output of a failing test.
     pub(super) fn tail(&self) -> String {
         let last = &self.frames[self.frames.len().saturating_sub(TAIL)..];
