@@ -143,6 +143,7 @@ async fn a_lock_outlives_a_redis_that_lost_everything() {
     bob.eventually_locked(&room, &["10:00"]).await;
     bob.lock(&room, "10:00").await.assert_error("slot_locked");
     assert_eq!(ann.lock(&room, "10:00").await.assert_ok("locked").number("fence"), fence);
+    assert!(ann.released().is_empty(), "the lock was there all the time");
     ann.unlock(&room, "10:00").await.assert_ok("unlocked");
     assert!(bob.lock(&room, "10:00").await.assert_ok("locked").number("fence") > fence);
 }

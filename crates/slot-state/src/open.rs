@@ -41,9 +41,10 @@ pub struct OpenStore {
 pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
     let picture = Arc::new(Picture::default());
     let mut tasks = JoinSet::new();
+    let is_alone = config.redis_url.is_none() || config.mysql.is_none();
     let pen = |store: StorageMode| {
         picture.decide(store);
-        Pen::new(picture.clone(), store)
+        Pen::new(picture.clone(), store, is_alone)
     };
     let no_address =
         |key: &str, error: &dyn std::fmt::Display| StoreError::Strange(format!("{key}: {error}"));

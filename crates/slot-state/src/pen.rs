@@ -15,11 +15,13 @@ use crate::store::{Storage, StorageMode};
 pub(crate) struct Pen {
     picture: Arc<Picture>,
     store: StorageMode,
+    is_alone: bool,
 }
 
 impl Pen {
-    pub(crate) fn new(picture: Arc<Picture>, store: StorageMode) -> Self {
-        Pen { picture, store }
+    /// `is_alone`: no other store is composed with this one, which would tell how they are together.
+    pub(crate) fn new(picture: Arc<Picture>, store: StorageMode, is_alone: bool) -> Self {
+        Pen { picture, store, is_alone }
     }
 
     /// See [`Picture::apply`].
@@ -46,7 +48,7 @@ impl Pen {
 
     /// Tells whoever watches how the store is.
     pub(crate) fn storage_changed(&self, storage: Storage) {
-        if self.picture.is_decided_by(self.store) {
+        if self.is_alone {
             self.picture.storage_changed(storage);
         }
     }

@@ -4,13 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::switch::{Configured, Failure, Input, Output, Peer, Raise, Record, Store, Switch};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, Lock};
+use crate::hold::{Carried, Lock, Selection};
+use crate::redis::LockKeeper;
 use crate::slot::Slot;
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 
@@ -18,6 +20,8 @@ use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Requests wait while everything is read after a change of store, but not longer than this.
 const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Reads of Redis wait no longer for MySQL than this.
+const KEEPER_PATIENCE: Duration = Duration::from_millis(500);
 /// How often MySQL's locks are compared with their copies in Redis.
 const COMPARE_LOCKS_EVERY: Duration = Duration::from_secs(2);
 
@@ -113,7 +117,7 @@ impl Conductor {
                                 storage = StorageMode::from(record.mode).as_str(),
                                 epoch = record.epoch
                             );
-                            store.adopt(record, true).await;
+                            store.adopt(record, Some(at)).await;
                         }
                         inputs.push_back(Input::Raised(raise));
                     }
@@ -123,7 +127,7 @@ impl Conductor {
                             storage = StorageMode::from(record.mode).as_str(),
                             epoch = record.epoch
                         );
-                        store.adopt(record, false).await;
+                        store.adopt(record, None).await;
                     }
                     Output::Restore { store: at, record } => {
                         let store = store.clone();
@@ -164,7 +168,8 @@ impl Failover {
     }
 
     /// From now on this holds. What is held comes over from the other store as far as it is known.
-    async fn adopt(&self, record: Record, raised_here: bool) {
+    /// `raised_at`: where this gateway raised the record, if it did.
+    async fn adopt(&self, record: Record, raised_at: Option<Store>) {
         let _alone = self.gate.write().await;
         let began = Instant::now();
         let before = self.now.lock().record;
@@ -174,7 +179,7 @@ impl Failover {
         let moved = match record.mode {
             Store::Mysql if before.mode == Store::Mysql => Ok(()),
             Store::Mysql => self.move_to_mysql(held).await,
-            Store::Redis => self.move_to_redis(record, before, held, raised_here).await,
+            Store::Redis => self.move_to_redis(record, held, raised_at).await,
         };
         let elapsed_ms = began.elapsed().as_millis() as u64;
         if let Err(error) = moved {
@@ -183,7 +188,7 @@ impl Failover {
         }
     }
 
-    async fn move_to_mysql(&self, held: Vec<(Slot, crate::hold::Selection)>) -> Result<(), StoreError> {
+    async fn move_to_mysql(&self, held: Vec<(Slot, Selection)>) -> Result<(), StoreError> {
         self.picture.decide(StorageMode::Mysql);
         self.mysql.carry(&held).await?;
         self.mysql.read_anew().await
@@ -192,17 +197,19 @@ impl Failover {
     async fn move_to_redis(
         &self,
         record: Record,
-        before: Record,
-        held: Vec<(Slot, crate::hold::Selection)>,
-        raised_here: bool,
+        held: Vec<(Slot, Selection)>,
+        raised_at: Option<Store>,
     ) -> Result<(), StoreError> {
         let _ = self.redis.raise(record).await?;
-        if before.mode == Store::Mysql && raised_here {
-            // What was written since the first pass; where MySQL is away, what is known of it.
-            if self.carry_to_redis(record).await.is_err() {
+        match raised_at {
+            // What was written since the first pass.
+            Some(Store::Mysql) => self.carry_to_redis(record).await?,
+            // MySQL is away: what is known of it.
+            Some(Store::Redis) => {
                 let carried = Carried { selections: held, locks: self.picture.locks() };
                 self.redis.carry(carried, record.epoch).await?;
             }
+            None => {}
         }
         self.picture.decide(StorageMode::Redis);
         timeout(READ_WITHIN, self.redis.read_anew()).await.unwrap_or(Err(StoreError::Timeout))
@@ -236,18 +243,35 @@ impl Failover {
 
     /// MySQL's locks that Redis has no copy of, or an older one: put back.
     pub(super) async fn put_back_locks(&self) -> Result<(), StoreError> {
-        let epoch = self.now.lock().record.epoch;
         let stale =
             |(slot, lock): &(Slot, Lock)| self.picture.lock(*slot).is_none_or(|copy| copy.fence < lock.fence);
-        let locks: Vec<(Slot, Lock)> = self.mysql.holds().await?.locks.into_iter().filter(stale).collect();
+        let locks: Vec<(Slot, Lock)> = self.mysql.locks(None).await?.into_iter().filter(stale).collect();
+        let slots: Vec<Slot> = locks.iter().map(|(slot, _)| *slot).collect();
+        self.copy_locks(locks).await?;
+        self.redis.look(&slots);
+        Ok(())
+    }
+
+    async fn copy_locks(&self, locks: Vec<(Slot, Lock)>) -> Result<(), StoreError> {
         if locks.is_empty() {
             return Ok(());
         }
+        let epoch = self.now.lock().record.epoch;
         tracing::info!(event = "locks_put_back", storage = "redis", locks = locks.len());
-        let slots: Vec<Slot> = locks.iter().map(|(slot, _)| *slot).collect();
-        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await?;
-        self.redis.look(&slots);
-        Ok(())
+        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await
+    }
+}
+
+#[async_trait]
+impl LockKeeper for Failover {
+    async fn put_back(&self, slots: &[Slot]) -> bool {
+        let put_back = async {
+            let locks = self.mysql.locks(Some(slots)).await?;
+            let there_are = !locks.is_empty();
+            self.copy_locks(locks).await.map(|()| there_are)
+        };
+        // Where MySQL does not say, what Redis says must do.
+        matches!(timeout(KEEPER_PATIENCE, put_back).await, Ok(Ok(true)))
     }
 }
 

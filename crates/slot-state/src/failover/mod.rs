@@ -5,7 +5,7 @@ mod conductor;
 mod switch;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ use crate::mysql::MySqlStore;
 use crate::picture::Picture;
 use crate::redis::RedisStore;
 use crate::slot::{ClientId, Slot};
-use crate::store::{HoldStore, Storage, StoreError};
+use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use conductor::{Conductor, Message};
 
 /// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
@@ -70,6 +70,8 @@ impl Failover {
         let storage = watch::Sender::new(storage);
         let store =
             Arc::new(Failover { redis, mysql, picture, now, gate: RwLock::new(()), messages, storage });
+        let keeper: Weak<Failover> = Arc::downgrade(&store);
+        store.redis.keep_locks_with(keeper);
         conductor.spawn(store.clone(), inbox, tasks);
         store
     }
@@ -85,8 +87,9 @@ impl Failover {
         }
     }
 
-    /// A request failed on a store. Waits until it is known who decides now; true if trying again is worthwhile.
-    async fn met(&self, store: Store, error: &StoreError) -> bool {
+    /// A request failed on a store while `decided` decided. Waits until it is known who decides now; true if trying
+    /// again is worthwhile.
+    async fn met(&self, decided: Store, store: Store, error: &StoreError) -> bool {
         let (done, ended) = oneshot::channel();
         let message = match error {
             StoreError::Elsewhere => Message::Outdated { store, done },
@@ -94,7 +97,7 @@ impl Failover {
         };
         let told = self.messages.send(message).is_ok() && ended.await.is_ok();
         let now = *self.now.lock();
-        told && (now.writable || now.record.mode != store)
+        told && (now.record.mode != decided || (store == decided && now.writable))
     }
 
     async fn lock_through(&self, ask: &LockAsk) -> Result<Locked, (Store, HoldError)> {
@@ -143,7 +146,7 @@ macro_rules! on_deciding {
             };
             let error = outcome.as_ref().err().and_then(AsStoreError::store_error).cloned();
             match error {
-                Some(error) if tries < TRIES && $self.met(mode, &error).await => tries += 1,
+                Some(error) if tries < TRIES && $self.met(mode, mode, &error).await => tries += 1,
                 _ => break outcome,
             }
         }
@@ -155,13 +158,13 @@ macro_rules! on_both {
     ($self:ident => $request:expr) => {{
         let mut tries = 1;
         loop {
-            let outcome = {
+            let (mode, outcome) = {
                 let _begun = $self.gate.read().await;
-                $request.await
+                ($self.deciding(), $request.await)
             };
             let Err((store, error)) = outcome else { break outcome.map_err(|(_, error)| error) };
             let HoldError::Store(failure) = &error else { break Err(error) };
-            if tries < TRIES && $self.met(store, failure).await {
+            if tries < TRIES && $self.met(mode, store, failure).await {
                 tries += 1;
             } else {
                 break Err(error);
@@ -235,6 +238,13 @@ impl HoldStore for Failover {
         let mut health = self.redis.health();
         if let (Some(all), serde_json::Value::Object(mysql)) = (health.as_object_mut(), self.mysql.health()) {
             all.extend(mysql);
+            let now = *self.now.lock();
+            let since_secs = now.since.map(|since| since.elapsed().as_secs());
+            let mode = StorageMode::from(now.record.mode);
+            all.insert(
+                "failover".to_owned(),
+                serde_json::json!({ "mode": mode, "epoch": now.record.epoch, "switched_secs_ago": since_secs }),
+            );
         }
         health
     }

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use mysql_async::Row;
+use mysql_async::{Params, Row};
 use tokio::time::Instant;
 
 use super::MySqlStore;
 use super::link::{Trouble, Work, take};
+use super::queries::room_params;
 use super::rooms::Decided;
 use super::sheet::Sheet;
 use crate::event::Absence;
 use crate::failover::{Peer, Record, Store};
-use crate::hold::{Carried, Selection, Writer};
+use crate::hold::{Carried, Lock, Selection, Writer};
 use crate::slot::{Room, Slot};
 use crate::store::StoreError;
 
@@ -117,6 +118,27 @@ impl MySqlStore {
             carried.locks.extend(lock.map(|lock| (*slot, lock)));
         }
         Ok(carried)
+    }
+
+    /// The locks on these slots; all of the site's where none are named.
+    pub(crate) async fn locks(&self, slots: Option<&[Slot]>) -> Result<Vec<(Slot, Lock)>, StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            let now = self.now(&mut work).await?;
+            let rows = match slots {
+                None => work.rows(&self.queries.all_locks, ()).await?,
+                Some(slots) => {
+                    let rooms = slots.iter().flat_map(|slot| room_params(slot.room)).collect();
+                    work.rows(&self.queries.locks_in(slots.len()), Params::Positional(rooms)).await?
+                }
+            };
+            work.commit().await?;
+            self.sheet(now, Vec::new(), rows)
+        };
+        let sheet = answer.await.map_err(|trouble| self.failed(trouble))?;
+        let wanted = |slot: &&Slot| slots.is_none_or(|slots| slots.contains(slot));
+        let lock = |slot: &Slot| Some((*slot, sheet.fact(*slot, Absence::Unknown).lock?));
+        Ok(sheet.locks.keys().filter(wanted).filter_map(lock).collect())
     }
 
     /// Puts selections made elsewhere where nobody has anything, for the time they have left.
