@@ -66,7 +66,10 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
     }
     let store: Arc<dyn HoldStore> = match (redis, mysql) {
         (Some(redis), Some(mysql)) => Failover::open(redis, mysql, picture.clone(), &mut tasks),
-        (Some(redis), None) => redis,
+        (Some(redis), None) => {
+            tasks.spawn(redis.clone().decide_alone());
+            redis
+        }
         (None, Some(mysql)) => mysql,
         (None, None) => Arc::new(MemoryStore::new(pen(StorageMode::Memory), config.lock_ttl)),
     };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::switch::{Configured, Failure, Input, Output, Peer, Raise, Record, Store, Switch};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, Lock, Selection};
+use crate::hold::{Carried, HoldError, Lock, LockAsk, Selection};
 use crate::redis::LockKeeper;
 use crate::slot::Slot;
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
@@ -203,7 +203,10 @@ impl Failover {
         let _ = self.redis.raise(record).await?;
         match raised_at {
             // What was written since the first pass.
-            Some(Store::Mysql) => self.carry_to_redis(record).await?,
+            Some(Store::Mysql) => {
+                let copied = self.carry_to_redis(record).await?;
+                self.take_back_released(&copied).await?;
+            }
             // MySQL is away: what is known of it.
             Some(Store::Redis) => {
                 let carried = Carried { selections: held, locks: self.picture.locks() };
@@ -216,13 +219,15 @@ impl Failover {
     }
 
     /// Copies all that MySQL holds to Redis, and removes there what is older and not in MySQL.
-    async fn carry_to_redis(&self, record: Record) -> Result<(), StoreError> {
+    async fn carry_to_redis(&self, record: Record) -> Result<Vec<(Slot, Lock)>, StoreError> {
         let carried = self.mysql.holds().await?;
         let keep = carried.selections.iter().map(|(slot, _)| *slot).collect();
         let fences: HashMap<Slot, u64> =
             carried.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
         self.redis.drop_stale(&keep, &fences, record.epoch).await?;
-        self.redis.carry(carried, record.epoch).await
+        let locks = carried.locks.clone();
+        self.redis.carry(carried, record.epoch).await?;
+        Ok(locks)
     }
 
     /// Says how the deciding store is, if that changed.
@@ -258,7 +263,29 @@ impl Failover {
         }
         let epoch = self.now.lock().record.epoch;
         tracing::info!(event = "locks_put_back", storage = "redis", locks = locks.len());
-        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await
+        let copied = locks.clone();
+        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await?;
+        self.take_back_released(&copied).await
+    }
+
+    /// Copies whose rows went while they were made: their locks were given back in that moment.
+    async fn take_back_released(&self, copied: &[(Slot, Lock)]) -> Result<(), StoreError> {
+        let slots: Vec<Slot> = copied.iter().map(|(slot, _)| *slot).collect();
+        let rows: HashMap<Slot, u64> = self
+            .mysql
+            .locks(Some(&slots))
+            .await?
+            .into_iter()
+            .map(|(slot, lock)| (slot, lock.fence))
+            .collect();
+        for (slot, lock) in copied.iter().filter(|(slot, lock)| rows.get(slot) != Some(&lock.fence)) {
+            let ask = LockAsk { slot: *slot, client: lock.client.clone(), actor: None };
+            match self.redis.drop_lock(&ask).await {
+                Err(HoldError::Store(error)) => return Err(error),
+                Ok(()) | Err(HoldError::Refused(_)) => {}
+            }
+        }
+        Ok(())
     }
 }
 

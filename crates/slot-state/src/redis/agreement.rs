@@ -1,16 +1,39 @@
 //! What the storage record in Redis says of who decides, for the failover store: reading it, raising it, and what this
 //! gateway goes by. All of it works whichever store decides.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::{LockKeeper, RedisStore, keys};
 use crate::failover::{Record, Store};
 use crate::store::{StorageMode, StoreError};
 
+/// Until Redis is asked again who decides.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl RedisStore {
     /// Names who is asked before a lock counts as gone. Only the first call counts.
     pub(crate) fn keep_locks_with(&self, keeper: Weak<dyn LockKeeper>) {
         let _ = self.reader.lock_keeper.set(keeper);
+    }
+
+    /// Without MySQL Redis decides, whatever was agreed on while there was one.
+    pub(crate) async fn decide_alone(self: Arc<Self>) {
+        loop {
+            match self.record().await {
+                Ok(record) if record.mode == Store::Mysql => {
+                    // Epochs of Redis are odd: see `failover::switch`.
+                    let record = Record { epoch: record.epoch + 1 + record.epoch % 2, mode: Store::Redis };
+                    if let Ok(Ok(())) = self.raise(record).await {
+                        self.believe(record);
+                        return;
+                    }
+                }
+                Ok(_) => return,
+                Err(_) => {}
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// What stands in Redis, `Record::NONE` if nothing does. Proves that Redis takes a write: it is made.

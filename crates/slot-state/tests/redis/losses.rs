@@ -182,3 +182,13 @@ async fn what_slipped_through_is_found_by_the_comparison_and_counted() {
     assert_eq!(house.heard.reasons(slot("10:00")), [EndReason::Lost]);
     assert_eq!(house.heard.count(|seen| matches!(seen, Observation::Repaired(1))), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_alone_decides_though_mysql_once_stepped_in() {
+    let redis = RedisServer::start().await;
+    redis.run::<()>(&["HSET", "appointease_storage", "mode", "mysql", "epoch", "4"]).await;
+    let house = House::on(&redis.url()).await;
+    house.select(slot("10:00"), "ann").await.expect("granted");
+    let record: Vec<String> = redis.run(&["HMGET", "appointease_storage", "mode", "epoch"]).await;
+    assert_eq!(record, ["redis", "5"]);
+}
