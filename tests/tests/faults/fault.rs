@@ -157,7 +157,7 @@ impl Fault {
             }
             Self::FlushAll => {
                 servers.redis.run::<()>(&["FLUSHALL"]).await;
-                lasts(3, 3).await;
+                sleep(Duration::from_secs(1)).await;
                 marks.redis_emptied = true;
                 marks.healed = struck;
                 return marks;

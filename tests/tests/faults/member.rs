@@ -226,7 +226,13 @@ impl Member {
             format!("{} hears: {hold} of {} released, {reason}", self.name(), slot_name(&self.room, time)),
         );
         if hold == "lock" {
-            self.lose_lock(history, at, time, format!("released {reason}"));
+            let unlocking = |(_, number): &(String, usize)| history.requests[*number].command == "unlock";
+            let when = if self.pending.as_ref().is_some_and(unlocking) {
+                ", while unlock was under way"
+            } else {
+                ""
+            };
+            self.lose_lock(history, at, time, format!("released {reason}{when}"));
         } else {
             self.lose_selection(history, at, time, format!("released {reason}"));
         }

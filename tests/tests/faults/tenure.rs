@@ -68,19 +68,20 @@ mod tests {
 
     use super::*;
 
-    /// Times are milliseconds from one start.
-    fn tenures(rows: &[(&str, &str, u64, u64, u64, Option<u64>)]) -> Vec<Tenure> {
+    /// Slot, client, fence; asked, granted and ended, in milliseconds from one start.
+    type Row = (&'static str, &'static str, u64, u64, u64, Option<u64>);
+
+    fn tenures(rows: &[Row]) -> Vec<Tenure> {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let one =
-            |&(slot, client, fence, asked, granted, ended): &(&str, &str, _, _, _, Option<u64>)| Tenure {
-                slot: slot.into(),
-                client: client.into(),
-                fence,
-                asked: at(asked),
-                granted: at(granted),
-                ended: ended.map(at),
-            };
+        let one = |&(slot, client, fence, asked, granted, ended): &Row| Tenure {
+            slot: slot.into(),
+            client: client.into(),
+            fence,
+            asked: at(asked),
+            granted: at(granted),
+            ended: ended.map(at),
+        };
         rows.iter().map(one).collect()
     }
 
