@@ -55,6 +55,7 @@ impl MariaDb {
             folder: TempDir::with_prefix("slotcast-mariadb-").expect("a temporary folder"),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         };
+        std::fs::create_dir(server.temporary()).expect("a temporary folder takes folders");
         let data = server.data();
         tokio::task::spawn_blocking(move || copy_to(&data)).await.expect("a data folder is made");
         server.spawn().await;
@@ -149,6 +150,11 @@ impl MariaDb {
         self.folder.path().join("data")
     }
 
+    /// Not the machine's: a server that starts removes what looks like temporary tables there, whosever it is.
+    fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
     fn root_url(&self) -> String {
         format!("mysql://root@{}/site", self.port.addr())
     }
@@ -161,6 +167,7 @@ impl MariaDb {
             .arg("--no-defaults")
             .args(user_option())
             .arg(format!("--datadir={}", self.data().display()))
+            .arg(format!("--tmpdir={}", self.temporary().display()))
             .arg(format!("--socket={}", folder.join("s").display()))
             .arg(format!("--pid-file={}", folder.join("pid").display()))
             .arg(format!("--port={}", self.port.addr().port()))

@@ -82,6 +82,8 @@ fn install(data: &Path, folder: &Path) {
         .args(LAYOUT)
         .args(user_option())
         .arg(format!("--datadir={}", data.display()))
+        // A server that starts removes what looks like temporary tables, whosever it is.
+        .arg(format!("--tmpdir={}", folder.display()))
         .arg(format!("--extra-file={}", contents.display()))
         .output()
         .expect("mariadb-install-db is installed");

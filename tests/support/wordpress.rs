@@ -3,16 +3,21 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::MariaDb;
 
 /// Where Debian puts it.
 const PACKAGE: &str = "/usr/share/wordpress";
+
+/// The longest a request may take. Without its database WordPress tries again for a long time.
+const REQUEST: Duration = Duration::from_secs(60);
 
 /// Runs the code on standard input inside WordPress. `ABSPATH` leads past Debian's `wp-config.php` to ours.
 const RUN: &str = r"<?php
@@ -124,7 +129,7 @@ impl WordPress {
         // A PHP that ended early has read nothing; its own words say why.
         drop(input.write_all(code.as_bytes()).await);
         drop(input);
-        php.wait_with_output().await.expect("php ends")
+        timeout(REQUEST, php.wait_with_output()).await.expect("php ends in time").expect("php runs")
     }
 }
 
