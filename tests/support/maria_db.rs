@@ -150,7 +150,7 @@ impl MariaDb {
         self.folder.path().join("data")
     }
 
-    /// Not the machine's: a server that starts removes what looks like temporary tables there, whosever it is.
+    /// Not the machine's: a server that starts removes all temporary tables there, whosever they are.
     fn temporary(&self) -> PathBuf {
         self.folder.path().join("tmp")
     }

@@ -1,4 +1,4 @@
-//! `slotcast migrate`: creates or completes slotcast's tables in WordPress' database, or shows the SQL for it.
+//! `slotcast migrate`: creates or completes slotcast's tables in WordPress' database, or shows the SQL.
 //! Called by `run`. Invariant: a clean end means that the tables are complete, or would be after that SQL.
 
 use std::io::{self, Write};
