@@ -29,6 +29,8 @@ use conductor::{Conductor, Message};
 /// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
 /// the gateways change their minds meanwhile.
 const TRIES: u32 = 4;
+/// Selections renewed in one go: a change of store waits for what was begun, so that must not take long.
+const AT_ONCE: usize = 256;
 /// For so long after a change of store a selection that is not there did not come over, rather than being taken away.
 const SETTLING: Duration = Duration::from_secs(15);
 
@@ -215,11 +217,28 @@ impl HoldStore for Failover {
         if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
             renewals.iter_mut().for_each(|renewal| renewal.put_back = true);
         }
-        on_deciding!(self, store => store.renew(renewals.clone(), ttl))
+        let mut renewed = Vec::with_capacity(renewals.len());
+        let mut failed = None;
+        for some in renewals.chunks(AT_ONCE) {
+            let outcomes: Result<Vec<Renewed>, StoreError> =
+                on_deciding!(self, store => store.renew(some.to_vec(), ttl));
+            let unknown = |error| {
+                failed = Some(error);
+                vec![Renewed::Unknown; some.len()]
+            };
+            renewed.extend(outcomes.unwrap_or_else(unknown));
+        }
+        match failed {
+            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
+            _ => Ok(renewed),
+        }
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
-        on_deciding!(self, store => store.shorten(holders.clone(), ttl))
+        for some in holders.chunks(AT_ONCE) {
+            on_deciding!(self, store => store.shorten(some.to_vec(), ttl))?;
+        }
+        Ok(())
     }
 
     fn look(&self, slots: &[Slot]) {

@@ -56,8 +56,9 @@ impl MySqlStore {
 
     /// What is agreed on.
     pub(crate) async fn record(&self) -> Result<Record, StoreError> {
+        let until = Instant::now() + PROBE_TIMEOUT.min(self.link.deadline());
         let answer = async {
-            let mut work = self.link.begin(self.link.until()).await?;
+            let mut work = self.link.begin(until).await?;
             let record = self.read_record(&mut work).await?;
             work.commit().await?;
             Ok(record)
