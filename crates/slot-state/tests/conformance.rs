@@ -44,7 +44,21 @@ macro_rules! behaviours {
                 async fn $name() {
                     let maria = support::MariaDb::start().await;
                     maria.wordpress_options().await;
-                    let house = super::house::House::on_mysql(maria.url(), super::LOCK_TTLS[$ttl]);
+                    let house = super::house::House::on_mysql(None, maria.url(), super::LOCK_TTLS[$ttl]);
+                    house.ready().await;
+                    super::$module::$name(house).await;
+                }
+            )*)*
+        }
+
+        mod on_redis_with_mysql {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let (redis, maria) = (support::RedisServer::start().await, support::MariaDb::start().await);
+                    maria.wordpress_options().await;
+                    let (redis_url, ttl) = (Some(redis.url()), super::LOCK_TTLS[$ttl]);
+                    let house = super::house::House::on_mysql(redis_url, maria.url(), ttl);
                     house.ready().await;
                     super::$module::$name(house).await;
                 }

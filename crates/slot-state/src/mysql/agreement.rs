@@ -133,8 +133,12 @@ impl MySqlStore {
                     work.rows(&self.queries.locks_in(slots.len()), Params::Positional(rooms)).await?
                 }
             };
+            let sheet = self.sheet(now, Vec::new(), rows)?;
+            if sheet.dead_locks > 0 {
+                work.run(&self.queries.delete_dead_locks, (now,)).await?;
+            }
             work.commit().await?;
-            self.sheet(now, Vec::new(), rows)
+            Ok(sheet)
         };
         let sheet = answer.await.map_err(|trouble| self.failed(trouble))?;
         let wanted = |slot: &&Slot| slots.is_none_or(|slots| slots.contains(slot));

@@ -96,9 +96,10 @@ impl MySqlStore {
         let answer = async {
             let mut work = self.link.begin(self.link.until()).await?;
             self.check_elsewhere(&mut work).await?;
+            let now = self.now(&mut work).await?;
             let (date, time, employee) = slot_params(ask.slot);
-            let revoked =
-                work.run(&self.queries.revoke_lock, (date, time, employee, ask.client.as_str())).await?;
+            let lock = (date, time, employee, ask.client.as_str(), now);
+            let revoked = work.run(&self.queries.revoke_lock, lock).await?;
             work.commit().await?;
             Ok(revoked > 0)
         };

@@ -33,7 +33,7 @@ pub(super) struct Queries {
     pub(super) all_locks: String,
     pub(super) insert_lock: String,
     pub(super) delete_lock: String,
-    /// A lock, if it is this client's.
+    /// A live lock, if it is this client's.
     pub(super) revoke_lock: String,
     pub(super) delete_dead_locks: String,
     pub(super) locks_of_client: String,
@@ -96,7 +96,8 @@ impl Queries {
             ),
             delete_lock: format!("DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ?"),
             revoke_lock: format!(
-                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ?"
+                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ? \
+                 AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) > ?"
             ),
             delete_dead_locks: format!(
                 "DELETE FROM {locks} WHERE COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) <= ?"

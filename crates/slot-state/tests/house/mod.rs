@@ -35,12 +35,12 @@ impl House {
         Self::with_stores(redis_url, None, lock_ttl)
     }
 
-    /// On this MariaDB alone.
-    pub(crate) fn on_mysql(url: String, lock_ttl: Duration) -> Self {
+    /// On this MariaDB, alone or behind a Redis.
+    pub(crate) fn on_mysql(redis_url: Option<String>, url: String, lock_ttl: Duration) -> Self {
         let command_timeout = Duration::from_secs(2);
         let sweep_every = Duration::from_millis(200);
         let mysql = MySqlConfig { url, table_prefix: "wp_".to_owned(), command_timeout, sweep_every };
-        Self::with_stores(None, Some(mysql), lock_ttl)
+        Self::with_stores(redis_url, Some(mysql), lock_ttl)
     }
 
     /// Opens what the configuration names, without waiting for anything.
@@ -69,7 +69,9 @@ impl House {
     pub(crate) async fn ready(&self) {
         eventually("the store is ready", SOON, async || {
             let storage = *self.store.storage().borrow();
-            (storage.writable && storage.flowing).then_some(())
+            let mysql = self.store.health()["mysql"]["status"].clone();
+            let locks = mysql.is_null() || mysql == "ok";
+            (storage.writable && storage.flowing && locks).then_some(())
         })
         .await;
     }

@@ -83,6 +83,8 @@ fn a_refused_connection_switches_at_once_and_only_once() {
     assert!(bench.switch.raising() && !bench.switch.writable());
     assert!(bench.failed(Store::Redis, Failure::Away).is_empty());
     assert!(bench.seen(Store::Redis, None).is_empty());
+    assert!(bench.seen(Store::Redis, Some(REDIS_1)).is_empty());
+    assert!(!bench.switch.writable(), "what Redis took now would be left behind");
     let said = bench.on(Input::Raised(Raise::Raised));
     assert_eq!(said.as_slice(), [Output::Tell { mode: Store::Mysql, writable: true }]);
     assert_eq!((bench.switch.epoch(), bench.switch.last_failover()), (2, Some(bench.now)));
