@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn owners_and_deadlines_are_found_in_what_php_writes() {
         let text = "a:3:{s:5:\"10:00\";a:3:{s:9:\"timestamp\";i:5;s:9:\"client_id\";s:5:\"alice\";\
-                    s:10:\"expires_at\";i:1700;}s:5:\"11:30\";a:2:{s:4:\"time\";s:5:\"11:30\";s:9:\"client_id\";s:3:\"bob\";}\
+                    s:10:\"expires_at\";i:1700;}s:5:\"11:30\";a:2:{s:4:\"time\";s:5:\"11:30\";\
+                    s:9:\"client_id\";s:3:\"bob\";}\
                     s:5:\"12:00\";a:2:{s:10:\"expires_at\";s:4:\"1800\";s:9:\"client_id\";s:2:\"u1\";}}";
         let wanted = [("10:00", "alice", 1700), ("11:30", "bob", i64::MAX), ("12:00", "u1", 1800)];
         let wanted = wanted.map(|(time, owner, at)| (time.to_owned(), owner.to_owned(), at));

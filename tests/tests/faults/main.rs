@@ -31,16 +31,12 @@ fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What the short form gives its gateways.
-const STORES_IN_SHORT: Stores = Stores::Redis;
-
-/// Which stores are at stake: `SLOTCAST_FAULTS_STORES` says `redis` or `both`.
-fn stores(usual: Stores) -> Stores {
+/// What the gateways are given: `SLOTCAST_FAULTS_STORES=redis` leaves MySQL out.
+fn stores() -> Stores {
     match from_environment("SLOTCAST_FAULTS_STORES").as_deref() {
         Some("redis") => Stores::Redis,
-        Some("both") => Stores::Both,
+        Some("both") | None => Stores::Both,
         Some(other) => panic!("SLOTCAST_FAULTS_STORES is redis or both, not {other}"),
-        None => usual,
     }
 }
 
@@ -70,7 +66,7 @@ fn tell(fault: Fault, seed: u64, report: &Report) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_cost_clients_no_error_no_selection_and_no_lock() {
-    let (stores, seed) = (stores(STORES_IN_SHORT), seed());
+    let (stores, seed) = (stores(), seed());
     println!("SLOTCAST_TEST_SEED={seed}");
     let faults: Vec<Fault> = IN_SHORT.into_iter().filter(|fault| fault.suits(stores)).collect();
     let one = async |fault: Fault| {
@@ -93,7 +89,7 @@ async fn every_fault_in_turn() {
         ALL.iter().for_each(|fault| println!("{:18} {}", fault.name(), fault.title()));
         return;
     }
-    let (stores, seed) = (stores(Stores::Both), seed());
+    let (stores, seed) = (stores(), seed());
     let short = from_environment("SLOTCAST_FAULTS_SHORT").is_some();
     let fresh = from_environment("SLOTCAST_FAULTS_FRESH").is_some();
     println!("SLOTCAST_TEST_SEED={seed}");

@@ -225,16 +225,13 @@ impl Member {
             time,
             format!("{} hears: {hold} of {} released, {reason}", self.name(), slot_name(&self.room, time)),
         );
+        // An end that the client brought about itself is told by the answer alone.
+        let asked = self.pending.as_ref().map(|(_, number)| history.requests[*number].command);
+        let when = asked.map(|command| format!(", with its {command} under way")).unwrap_or_default();
         if hold == "lock" {
-            let unlocking = |(_, number): &(String, usize)| history.requests[*number].command == "unlock";
-            let when = if self.pending.as_ref().is_some_and(unlocking) {
-                ", while unlock was under way"
-            } else {
-                ""
-            };
             self.lose_lock(history, at, time, format!("released {reason}{when}"));
         } else {
-            self.lose_selection(history, at, time, format!("released {reason}"));
+            self.lose_selection(history, at, time, format!("released {reason}{when}"));
         }
     }
 
