@@ -88,6 +88,7 @@ pub(crate) struct Switch {
     carry: Carry,
     /// When the table was read, and whether by it this gateway is the one to carry back and nobody alive objects.
     peers: Option<(Instant, bool)>,
+    /// When MySQL last stepped in for Redis, or this gateway first heard that it had.
     last_failover: Option<Instant>,
     /// MySQL has answered since `record` is in force, so if it is away now, it went away.
     met_mysql: bool,
@@ -120,35 +121,15 @@ impl Switch {
         }
     }
 
-    /// What this gateway goes by.
+    /// What this gateway goes by: which store decides, and the epoch that every write carries.
     pub(crate) fn record(&self) -> Record {
         self.record
-    }
-
-    /// Which store decides.
-    pub(crate) fn deciding(&self) -> Store {
-        self.record.mode
-    }
-
-    /// The storage epoch; every write carries it.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.record.epoch
     }
 
     /// The deciding store answers. False before each store has been tried, and while a failover is under way.
     pub(crate) fn writable(&self) -> bool {
         let moving = self.raising.is_some_and(|raising| raising.at != self.record.mode);
         self.settled() && !moving && self.link(self.record.mode).is_up()
-    }
-
-    /// The record is being raised: whoever failed waits for its end.
-    pub(crate) fn raising(&self) -> bool {
-        self.raising.is_some()
-    }
-
-    /// When MySQL last stepped in for Redis, or this gateway first heard that it had.
-    pub(crate) fn last_failover(&self) -> Option<Instant> {
-        self.last_failover
     }
 
     /// For this gateway's row in the gateways table.

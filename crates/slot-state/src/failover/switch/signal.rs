@@ -39,7 +39,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// How a store without a record (new, flushed) is to be reported: anything is right against it.
+    /// How a store without a record (new, flushed) is reported: anything is right against it.
+    #[cfg(test)]
+    #[cfg(test)]
     pub(crate) const NONE: Record = Record { epoch: 0, mode: Store::Redis };
     /// What a gateway with Redis believes before it has read anything.
     pub(super) const FIRST: Record = Record { epoch: 1, mode: Store::Redis };
@@ -110,7 +112,7 @@ pub(crate) enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     /// Change the record in `at` to this one, where the epoch there is lower, and answer [`Input::Raised`]. Requests
-    /// that failed wait for that, then carry on where [`Switch::deciding`](super::Switch::deciding) says.
+    /// that failed wait for that, then carry on where [`Switch::record`](super::Switch::record) says.
     SwitchTo { record: Record, at: Store },
     /// Another gateway changed the mode or epoch: this holds from now on.
     Follow(Record),
@@ -120,7 +122,7 @@ pub(crate) enum Output {
     /// [`Input::CarriedBack`].
     CarryBack(Record),
     /// Probe the store now, out of turn. The request that timed out waits for that and is then tried once more where
-    /// [`Switch::deciding`](super::Switch::deciding) says.
+    /// [`Switch::record`](super::Switch::record) says.
     Probe(Store),
     /// Tell the connections: this store decides, and takes writes or is away (`stale`).
     Tell { mode: Store, writable: bool },

@@ -80,14 +80,15 @@ fn a_refused_connection_switches_at_once_and_only_once() {
     let mut bench = Bench::on_redis();
     let said = bench.failed(Store::Redis, Failure::Away);
     assert_eq!(said.as_slice(), [Output::SwitchTo { record: MYSQL_2, at: Store::Mysql }]);
-    assert!(bench.switch.raising() && !bench.switch.writable());
+    assert!(bench.switch.raising.is_some() && !bench.switch.writable());
     assert!(bench.failed(Store::Redis, Failure::Away).is_empty());
     assert!(bench.seen(Store::Redis, None).is_empty());
     assert!(bench.seen(Store::Redis, Some(REDIS_1)).is_empty());
     assert!(!bench.switch.writable(), "what Redis took now would be left behind");
     let said = bench.on(Input::Raised(Raise::Raised));
-    assert_eq!(said.as_slice(), [Output::Tell { mode: Store::Mysql, writable: true }]);
-    assert_eq!((bench.switch.epoch(), bench.switch.last_failover()), (2, Some(bench.now)));
+    let restore = Output::Restore { store: Store::Redis, record: MYSQL_2 };
+    assert_eq!(said.as_slice(), [restore, Output::Tell { mode: Store::Mysql, writable: true }]);
+    assert_eq!((bench.switch.epoch(), bench.switch.last_failover), (2, Some(bench.now)));
 }
 
 #[test]

@@ -331,6 +331,16 @@ impl World {
     }
 }
 
+impl Switch {
+    pub(super) fn deciding(&self) -> Store {
+        self.record.mode
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.record.epoch
+    }
+}
+
 fn new_switch(number: usize, limits: Limits) -> Switch {
     Switch::with_limits(NAMES[number], Configured { redis: true, mysql: true }, limits)
 }
