@@ -2,15 +2,11 @@
 //! any gateway between. Its keys name no room, so that no gateway looks at them; they begin as all do, so that Redis has
 //! the same notifications to send.
 
-use std::time::Duration;
-
 use redis::Script;
 use redis::aio::MultiplexedConnection;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::LoadError;
-use crate::timing::{Clock, Timings};
-use crate::view::{SLOTS, slot_name};
+use crate::view::slot_name;
 
 /// Keys of the bare script's selections.
 const ACTIVE_PREFIX: &str = "appointease_active_";
@@ -44,44 +40,31 @@ impl BareScript {
         Ok(BareScript { connection, script })
     }
 
-    /// Calls the script `rate` times a second until `until`.
-    pub(crate) async fn run(mut self, rate: f64, until: Instant, clock: Clock) -> Result<Timings, LoadError> {
-        let mut timings = Timings::new();
-        let period = Duration::from_secs_f64(1.0 / rate);
-        // Half a period off, so that the calls fall between the selects they are compared with.
-        let mut ticks = interval_at(Instant::now() + period / 2, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        for call in 0.. {
-            ticks.tick().await;
-            if Instant::now() >= until {
-                break;
-            }
-            let slot = slot_name(call % SLOTS);
-            let started_us = clock.now_us();
-            let reply: Vec<String> = self
-                .script
-                .key("loadgen_storage")
-                .key(format!("{ACTIVE_PREFIX}{ROOM}{slot}"))
-                .key(format!("{LOCK_PREFIX}{ROOM}{slot}"))
-                .key("loadgen_user")
-                // The epoch, the gateway, the client; then as select.lua says.
-                .arg(1)
-                .arg("loadgen")
-                .arg("loadgen")
-                .arg(&slot)
-                .arg(ROOM)
-                .arg(ACTIVE_PREFIX)
-                .arg(LOCK_PREFIX)
-                .arg(TTL_MS)
-                .arg("select")
-                .arg("")
-                .invoke_async(&mut self.connection)
-                .await?;
-            timings.record(clock.now_us() - started_us);
-            if reply.first().is_none_or(|word| word != "ok") {
-                return Err(LoadError::Refused(format!("the bare script answered {reply:?}")));
-            }
+    /// One select.
+    pub(crate) async fn call(&mut self, slot: usize) -> Result<(), LoadError> {
+        let slot = slot_name(slot);
+        let reply: Vec<String> = self
+            .script
+            .key("loadgen_storage")
+            .key(format!("{ACTIVE_PREFIX}{ROOM}{slot}"))
+            .key(format!("{LOCK_PREFIX}{ROOM}{slot}"))
+            .key("loadgen_user")
+            // The epoch, the gateway, the client; then as select.lua says.
+            .arg(1)
+            .arg("loadgen")
+            .arg("loadgen")
+            .arg(&slot)
+            .arg(ROOM)
+            .arg(ACTIVE_PREFIX)
+            .arg(LOCK_PREFIX)
+            .arg(TTL_MS)
+            .arg("select")
+            .arg("")
+            .invoke_async(&mut self.connection)
+            .await?;
+        match reply.first() {
+            Some(word) if word == "ok" => Ok(()),
+            _ => Err(LoadError::Refused(format!("the bare script answered {reply:?}"))),
         }
-        Ok(timings)
     }
 }

@@ -25,6 +25,8 @@ pub enum Scenario {
     Fanout(FanoutArgs),
     /// One subscriber that stops reading among many: memory, the others' latency, its state when it reads again.
     Conflate(ConflateArgs),
+    /// Rooms that each hold one selection: what keeping and watching them costs gateways and database.
+    Hold(HoldArgs),
     /// Requests over kept HTTP connections, at a pace or as fast as answers come.
     Poll(PollArgs),
     /// Prints reports saved with --json as one Markdown table; several of one kind become their median.
@@ -87,6 +89,12 @@ pub struct LoadArgs {
     /// makes more than two a second.
     #[arg(long)]
     pub publishers: Option<usize>,
+    /// Where they connect, if not where the subscribers do: another gateway's ws:// URL, on the same store.
+    #[arg(long)]
+    pub select_at: Option<String>,
+    /// Once no delivery came for so long, all are through; above the time a gateway needs to notice another's change.
+    #[arg(long, default_value_t = 0.7)]
+    pub quiet_secs: f64,
 }
 
 /// A server that is not slotcast. In frames and messages {room}, {seq}, {time}, {date} and {employee_id} are filled in.
@@ -130,6 +138,41 @@ pub struct FanoutArgs {
     /// A Redis to call a bare script on, as often as a change is made, between the changes.
     #[arg(long)]
     pub bare_redis: Option<String>,
+    /// A MySQL, with slotcast's tables, to make a bare transaction on, likewise.
+    #[arg(long, conflicts_with = "bare_redis")]
+    pub bare_mysql: Option<String>,
+    /// Process ids of the server's database, comma-separated.
+    #[arg(long = "store-pid", value_delimiter = ',')]
+    pub store_pids: Vec<u32>,
+}
+
+/// Rooms that each hold one selection, on one gateway; their subscribers on another, which has the same store.
+#[derive(Clone, Debug, Args)]
+pub struct HoldArgs {
+    /// The gateway of the subscribers, one a room.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The gateway of the clients that hold the selections, one a room: its ws:// URL.
+    #[arg(long)]
+    pub select_at: String,
+    /// Its process ids, comma-separated.
+    #[arg(long = "select-pid", value_delimiter = ',')]
+    pub select_pids: Vec<u32>,
+    /// Process ids of the database, comma-separated.
+    #[arg(long = "store-pid", value_delimiter = ',')]
+    pub store_pids: Vec<u32>,
+    /// How many; with 0, both gateways are idle.
+    #[arg(long, default_value_t = 100)]
+    pub rooms: usize,
+    /// The first room's employee; the others follow it.
+    #[arg(long, default_value_t = 1)]
+    pub first_employee: usize,
+    /// How many selections a second are made before the measurement.
+    #[arg(long, default_value_t = 100.0)]
+    pub rate: f64,
+    /// How long is measured.
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
 }
 
 /// One subscriber that stops reading among many.

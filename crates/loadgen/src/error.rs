@@ -25,6 +25,9 @@ pub enum LoadError {
     /// Redis failed.
     #[error("redis: {0}")]
     Redis(#[from] redis::RedisError),
+    /// MySQL failed.
+    #[error("mysql: {0}")]
+    Mysql(#[from] mysql_async::Error),
 }
 
 impl LoadError {

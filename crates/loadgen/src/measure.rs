@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::report::{ConflateReport, FanoutReport, PollReport, Report};
+use crate::report::{ConflateReport, FanoutReport, HoldReport, PollReport, Report};
 
 /// One line of a report: a cell of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,7 @@ impl Report {
         match self {
             Report::Fanout(report) => report.faults(),
             Report::Conflate(report) => report.faults(),
+            Report::Hold(report) => report.faults(),
             Report::Poll(report) => report.faults(),
         }
     }
@@ -71,6 +72,7 @@ impl Report {
         match self {
             Report::Fanout(report) => report.measures(),
             Report::Conflate(report) => report.measures(),
+            Report::Hold(report) => report.measures(),
             Report::Poll(report) => report.measures(),
         }
     }
@@ -136,6 +138,9 @@ impl FanoutReport {
             }
             measures.push(Measure::note("server CPU, % of a core", secs / self.load_secs * 100.0, 1));
         }
+        if let Some(secs) = self.store_cpu_secs {
+            measures.push(Measure::note("database's CPU, % of a core", secs / self.load_secs * 100.0, 1));
+        }
         measures.push(Measure::note(
             "load generator's CPU per delivery, µs",
             self.client_cpu_secs * 1e6 / deliveries,
@@ -147,6 +152,9 @@ impl FanoutReport {
         if let Some(latency) = self.delivery {
             measures.push(Measure::millis("change to receipt p50, ms", latency.p50_us));
             measures.push(Measure::millis("change to receipt p99, ms", latency.p99_us));
+            if self.across {
+                measures.push(Measure::millis("change to receipt, longest, ms", latency.max_us));
+            }
         }
         if let Some(latency) = self.last {
             measures.push(Measure::millis("change to last receipt p50, ms", latency.p50_us));
@@ -156,10 +164,22 @@ impl FanoutReport {
             measures.push(Measure::millis("change to answer p50, ms", latency.p50_us));
             measures.push(Measure::millis("change to answer p99, ms", latency.p99_us));
         }
-        if let Some(latency) = self.bare_script {
+        if let Some(latency) = self.bare {
             let yardstick = |measure| Measure { is_yardstick: true, ..measure };
             measures.push(yardstick(Measure::millis("change to answer p50, ms", latency.p50_us)));
             measures.push(yardstick(Measure::millis("change to answer p99, ms", latency.p99_us)));
+        }
+        if self.answer.is_some() {
+            let failed = self.unanswered as u64 + self.refused.values().sum::<u64>();
+            measures.push(Measure::note("changes answered ok", self.accepted as f64, 0));
+            measures.push(Measure::fault("changes refused or unanswered", failed));
+        }
+        if self.across {
+            measures.push(Measure::note(
+                "changes overtaken before anybody was told",
+                self.overtaken as f64,
+                0,
+            ));
         }
         measures.push(Measure::note("deliveries", self.deliveries as f64, 0));
         measures.push(Measure::fault("deliveries missed", self.missed));
@@ -228,6 +248,28 @@ impl ConflateReport {
             0,
         ));
         measures.push(Measure::fault("deliveries missed", self.missed));
+        measures
+    }
+}
+
+impl HoldReport {
+    fn faults(&self) -> Vec<String> {
+        let counts = [
+            ("selections not shown at the end", self.rooms.abs_diff(self.held) as u64),
+            ("subscribers lost", self.lost as u64),
+        ];
+        faults_of(&counts, &self.refused)
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        let costs = [
+            ("CPU of a gateway that only watches, ms a second", self.watching_cpu_ms),
+            ("CPU of the gateway that renews, ms a second", self.holding_cpu_ms),
+            ("database's CPU, ms a second", self.store_cpu_ms),
+        ];
+        let mut measures = vec![Measure::note("selections held", self.held as f64, 0)];
+        measures.extend(costs.into_iter().filter_map(|(name, ms)| Some(Measure::cost(name, ms?, 1))));
+        measures.push(Measure::fault("selections lost", self.refused.values().sum()));
         measures
     }
 }

@@ -12,6 +12,8 @@ pub enum Report {
     Fanout(FanoutReport),
     /// `loadgen conflate`
     Conflate(ConflateReport),
+    /// `loadgen hold`
+    Hold(HoldReport),
     /// `loadgen poll`, or another HTTP tool's result in the same form
     Poll(PollReport),
 }
@@ -59,6 +61,8 @@ pub struct FanoutReport {
     pub idle_cpu_percent: Option<f64>,
     /// CPU of the server during the changes, seconds.
     pub server_cpu_secs: Option<f64>,
+    /// CPU of the server's database during the changes, seconds.
+    pub store_cpu_secs: Option<f64>,
     /// CPU of this process during the changes, seconds.
     pub client_cpu_secs: f64,
     /// How long the changes took, seconds.
@@ -94,8 +98,10 @@ pub struct FanoutReport {
     pub last: Option<Latency>,
     /// From a change's frame to its answer.
     pub answer: Option<Latency>,
-    /// A bare Redis script's call in the same process and time.
-    pub bare_script: Option<Latency>,
+    /// The changes were made on another gateway than the subscribers'.
+    pub across: bool,
+    /// A call of the bare store from the same process and in the same time.
+    pub bare: Option<Latency>,
 }
 
 /// One subscriber that stops reading among many.
@@ -143,6 +149,26 @@ pub struct PhaseReport {
     pub anon_kib: Option<[u64; 3]>,
 }
 
+/// Rooms that hold one selection each and change no more. CPU in milliseconds a second.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of counts and costs say it all")]
+pub struct HoldReport {
+    pub title: String,
+    pub label: String,
+    pub rooms: usize,
+    /// Selections that a new subscriber was shown at the end.
+    pub held: usize,
+    /// Subscribers whose connection ended.
+    pub lost: usize,
+    /// Selects refused and selections ended, by code.
+    pub refused: BTreeMap<String, u64>,
+    /// The gateway with the subscribers.
+    pub watching_cpu_ms: Option<f64>,
+    /// The gateway with those who hold the selections.
+    pub holding_cpu_ms: Option<f64>,
+    pub store_cpu_ms: Option<f64>,
+}
+
 /// Requests over kept connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names of counts and times say it all")]
@@ -171,6 +197,7 @@ impl Report {
         match self {
             Report::Fanout(report) => (&report.title, &report.label),
             Report::Conflate(report) => (&report.title, &report.label),
+            Report::Hold(report) => (&report.title, &report.label),
             Report::Poll(report) => (&report.title, &report.label),
         }
     }

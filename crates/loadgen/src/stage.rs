@@ -16,12 +16,11 @@ use crate::process::Usage;
 use crate::publisher::Publishers;
 use crate::report::Memory;
 use crate::timing::{Clock, Stamps};
+use crate::view::View;
 use crate::{LoadError, audit};
 
 /// How long all subscribers may take to come up.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(180);
-/// No delivery for so long means that all are through.
-const QUIET: Duration = Duration::from_millis(700);
 /// How long to wait for quiet.
 const QUIET_PATIENCE: Duration = Duration::from_secs(20);
 const QUIET_POLL: Duration = Duration::from_millis(50);
@@ -75,18 +74,32 @@ impl Stage {
     pub(crate) async fn publishers(&self, load: &LoadArgs) -> Result<Publishers, LoadError> {
         let count = load.publishers(self.rooms)?;
         let stamps = self.stamps.clone();
-        Publishers::connect(&self.outlet, &self.dialect, count, self.rooms, self.clock, stamps).await
+        let elsewhere = match &load.select_at {
+            Some(url) if self.dialect.is_slotcast() => Some(Outlet::Frames(Target::parse(url)?)),
+            Some(_) => return Err(LoadError::Usage("--select-at is for slotcast alone".to_owned())),
+            None => None,
+        };
+        Publishers::connect(
+            elsewhere.as_ref().unwrap_or(&self.outlet),
+            &self.dialect,
+            count,
+            self.rooms,
+            self.clock,
+            stamps,
+        )
+        .await
     }
 
     /// Waits until nothing is on its way any more, as far as that shows.
-    pub(crate) async fn quiet(&self, publishers: &Publishers) {
+    pub(crate) async fn quiet(&self, publishers: &Publishers, load: &LoadArgs) {
+        let quiet = Duration::from_secs_f64(load.quiet_secs);
         let (start, mut seen, mut since) = (Instant::now(), 0, Instant::now());
         while start.elapsed() < QUIET_PATIENCE {
             let deliveries = self.meter.lock().tally.deliveries;
             if deliveries != seen || publishers.unanswered() > 0 {
                 (seen, since) = (deliveries, Instant::now());
             }
-            if since.elapsed() > QUIET {
+            if since.elapsed() > quiet {
                 return;
             }
             sleep(QUIET_POLL).await;
@@ -113,6 +126,19 @@ impl Stage {
         Ok(Shortfall { missed, wrong_views: wrong + self.inner_contradictions() })
     }
 
+    /// What a new subscriber is shown of every room now.
+    pub(crate) async fn fresh_views(&self) -> Result<Vec<View>, LoadError> {
+        let fresh = audit::snapshots(&self.target, &self.dialect, self.rooms).await?;
+        Ok(fresh.into_iter().map(|snapshot| snapshot.view).collect())
+    }
+
+    /// Rooms that another gateway shows otherwise.
+    pub(crate) async fn differing_views(&self, url: &str) -> Result<u64, LoadError> {
+        let (here, target) = (self.fresh_views().await?, Target::parse(url)?);
+        let there = audit::snapshots(&target, &self.dialect, self.rooms).await?;
+        Ok(here.iter().zip(&there).filter(|(here, there)| **here != there.view).count() as u64)
+    }
+
     fn inner_contradictions(&self) -> u64 {
         let meter = self.meter.lock();
         meter.wrong_snapshots() as u64 + meter.tally.disagreeing
@@ -125,7 +151,12 @@ impl Stage {
 
 /// The server's memory now; `None` where no process was named.
 pub(crate) fn usage(server: &ServerArgs) -> Result<Option<Usage>, LoadError> {
-    if server.pids.is_empty() { Ok(None) } else { Usage::of(&server.pids).map(Some) }
+    usage_of(&server.pids)
+}
+
+/// The same of any processes.
+pub(crate) fn usage_of(pids: &[u32]) -> Result<Option<Usage>, LoadError> {
+    if pids.is_empty() { Ok(None) } else { Usage::of(pids).map(Some) }
 }
 
 /// Seconds of CPU between two looks.

@@ -27,7 +27,7 @@ pub async fn conflate(args: &ConflateArgs) -> Result<ConflateReport, LoadError> 
 
     // Unmeasured: the first changes of a run fill slots and warm caches.
     publishers.publish(args.load.changes / 20, args.load.rate).await;
-    stage.quiet(&publishers).await;
+    stage.quiet(&publishers, &args.load).await;
     let _ = (publishers.take_answers(), stage.meter.lock().next_phase());
 
     let before = phase(args, &stage, &mut publishers, None).await?;
@@ -85,7 +85,7 @@ async fn phase(
     let peak_kib = Cell::new(0);
     let changes = async {
         publishers.publish(args.load.changes, args.load.rate).await;
-        stage.quiet(publishers).await;
+        stage.quiet(publishers, &args.load).await;
     };
     let stall = async {
         match stalled {

@@ -2,6 +2,7 @@
 
 mod conflate;
 mod fanout;
+mod hold;
 mod poll;
 
 use std::fs;
@@ -11,6 +12,7 @@ use tokio::task::LocalSet;
 
 pub use conflate::conflate;
 pub use fanout::fanout;
+pub use hold::hold;
 pub use poll::poll;
 
 use crate::cli::{Scenario, ServerArgs};
@@ -31,6 +33,7 @@ pub fn run(scenario: &Scenario) -> Result<bool, LoadError> {
         Scenario::Conflate(args) => {
             finish(&args.server, local.block_on(&runtime, conflate(args)).map(Report::Conflate)?)
         }
+        Scenario::Hold(args) => finish(&args.server, local.block_on(&runtime, hold(args)).map(Report::Hold)?),
         Scenario::Poll(args) => finish(&args.server, local.block_on(&runtime, poll(args)).map(Report::Poll)?),
         Scenario::Table(args) => {
             let reports: Vec<Report> = args.files.iter().map(read).collect::<Result<_, _>>()?;
