@@ -27,7 +27,10 @@ pub use hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, HoldKind, Lock, LockAsk, Locked,
     MAX_LOCKS_PER_CLIENT, Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
-pub use mysql::{ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, TableChange, migrate};
+pub use mysql::{
+    ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, TableChange, check_mysql_url,
+    migrate,
+};
 pub use open::{OpenStore, StoreConfig, open};
 pub use picture::Picture;
 pub use slot::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime, parse_date};

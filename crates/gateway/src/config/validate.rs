@@ -99,6 +99,10 @@ impl Config {
                 "write it as mysql://user:password@host:3306/database, odd characters of the password as %40";
             found.push(("mysql.url", advice.to_owned()));
         }
+        if let Some(Err(wrong)) = self.mysql.url.as_ref().map(|url| slot_state::check_mysql_url(url.expose()))
+        {
+            found.push(("mysql.url", wrong));
+        }
         let schemes = ["http", "https"];
         if self.legacy.upstream.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
             found.push(("legacy.upstream", "must begin with http:// or https://".to_owned()));

@@ -1,27 +1,19 @@
 //! Feeds the switch with what happens and does what it says, one thing after another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::Failover;
 use super::switch::{Configured, Failure, Input, Output, Peer, Raise, Record, Store, Switch};
-use super::{Deciding, Failover};
-use crate::hold::{Carried, HoldError, Lock, LockAsk, Selection};
-use crate::redis::LockKeeper;
-use crate::slot::Slot;
-use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+use crate::store::{HoldStore, Storage, StorageMode};
 
 /// How often each store is asked whether it is well, and what it knows of the agreement.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
-/// Requests wait while everything is read after a change of store, but not longer than this.
-const READ_WITHIN: Duration = Duration::from_secs(2);
-/// Reads of Redis wait no longer for MySQL than this.
-const KEEPER_PATIENCE: Duration = Duration::from_millis(500);
 /// How often MySQL's locks are compared with their copies in Redis.
 const COMPARE_LOCKS_EVERY: Duration = Duration::from_secs(2);
 
@@ -79,15 +71,16 @@ impl Conductor {
         healthy: Arc<parking_lot::Mutex<Option<Instant>>>,
     ) {
         while let Some(message) = inbox.recv().await {
+            let mut waits = None;
             match message {
                 Message::Failed { store: failed, failure, done } => {
                     self.conduct(&store, Input::Failed { store: failed, failure }).await;
-                    let _ = done.send(());
+                    waits = Some(done);
                 }
                 Message::Outdated { store: refused, done } => {
                     let record = probe(&store, refused).await;
                     self.conduct(&store, Input::Seen { store: refused, record }).await;
-                    let _ = done.send(());
+                    waits = Some(done);
                 }
                 Message::Seen { store: seen, record } => {
                     self.conduct(&store, Input::Seen { store: seen, record }).await;
@@ -100,6 +93,7 @@ impl Conductor {
             *healthy.lock() = self.switch.redis_healthy_for(now).and_then(|healthy| now.checked_sub(healthy));
             store.now.lock().writable = self.switch.writable();
             store.refresh();
+            waits.map(|done| done.send(()));
         }
     }
 
@@ -136,7 +130,7 @@ impl Conductor {
                     Output::CarryBack(record) => {
                         let store = store.clone();
                         tokio::spawn(async move {
-                            let carried = store.carry_to_redis(record).await;
+                            let carried = store.carry_back(record).await;
                             if let Err(error) = &carried {
                                 tracing::warn!(event = "carry_back_failed", error = %error);
                             }
@@ -167,69 +161,6 @@ impl Failover {
         }
     }
 
-    /// From now on this holds. What is held comes over from the other store as far as it is known.
-    /// `raised_at`: where this gateway raised the record, if it did.
-    async fn adopt(&self, record: Record, raised_at: Option<Store>) {
-        let _alone = self.gate.write().await;
-        let began = Instant::now();
-        let before = self.now.lock().record;
-        let held = self.picture.selections();
-        self.redis.believe(record);
-        *self.now.lock() = Deciding { record, writable: true, since: Some(began) };
-        let moved = match record.mode {
-            Store::Mysql if before.mode == Store::Mysql => Ok(()),
-            Store::Mysql => self.move_to_mysql(held).await,
-            Store::Redis => self.move_to_redis(record, held, raised_at).await,
-        };
-        let elapsed_ms = began.elapsed().as_millis() as u64;
-        if let Err(error) = moved {
-            // What did not come over is put back by its holders' renewals.
-            tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
-        }
-    }
-
-    async fn move_to_mysql(&self, held: Vec<(Slot, Selection)>) -> Result<(), StoreError> {
-        self.picture.decide(StorageMode::Mysql);
-        self.mysql.carry(&held).await?;
-        self.mysql.read_anew().await
-    }
-
-    async fn move_to_redis(
-        &self,
-        record: Record,
-        held: Vec<(Slot, Selection)>,
-        raised_at: Option<Store>,
-    ) -> Result<(), StoreError> {
-        let _ = self.redis.raise(record).await?;
-        match raised_at {
-            // What was written since the first pass.
-            Some(Store::Mysql) => {
-                let copied = self.carry_to_redis(record).await?;
-                self.take_back_released(&copied).await?;
-            }
-            // MySQL is away: what is known of it.
-            Some(Store::Redis) => {
-                let carried = Carried { selections: held, locks: self.picture.locks() };
-                self.redis.carry(carried, record.epoch).await?;
-            }
-            None => {}
-        }
-        self.picture.decide(StorageMode::Redis);
-        timeout(READ_WITHIN, self.redis.read_anew()).await.unwrap_or(Err(StoreError::Timeout))
-    }
-
-    /// Copies all that MySQL holds to Redis, and removes there what is older and not in MySQL.
-    async fn carry_to_redis(&self, record: Record) -> Result<Vec<(Slot, Lock)>, StoreError> {
-        let carried = self.mysql.holds().await?;
-        let keep = carried.selections.iter().map(|(slot, _)| *slot).collect();
-        let fences: HashMap<Slot, u64> =
-            carried.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
-        self.redis.drop_stale(&keep, &fences, record.epoch).await?;
-        let locks = carried.locks.clone();
-        self.redis.carry(carried, record.epoch).await?;
-        Ok(locks)
-    }
-
     /// Says how the deciding store is, if that changed.
     fn refresh(&self) {
         let now = *self.now.lock();
@@ -244,61 +175,6 @@ impl Failover {
         if (before.mode, before.writable) != (storage.mode, storage.writable) {
             self.picture.storage_changed(storage);
         }
-    }
-
-    /// MySQL's locks that Redis has no copy of, or an older one: put back.
-    pub(super) async fn put_back_locks(&self) -> Result<(), StoreError> {
-        let stale =
-            |(slot, lock): &(Slot, Lock)| self.picture.lock(*slot).is_none_or(|copy| copy.fence < lock.fence);
-        let locks: Vec<(Slot, Lock)> = self.mysql.locks(None).await?.into_iter().filter(stale).collect();
-        let slots: Vec<Slot> = locks.iter().map(|(slot, _)| *slot).collect();
-        self.copy_locks(locks).await?;
-        self.redis.look(&slots);
-        Ok(())
-    }
-
-    async fn copy_locks(&self, locks: Vec<(Slot, Lock)>) -> Result<(), StoreError> {
-        if locks.is_empty() {
-            return Ok(());
-        }
-        let epoch = self.now.lock().record.epoch;
-        tracing::info!(event = "locks_put_back", storage = "redis", locks = locks.len());
-        let copied = locks.clone();
-        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await?;
-        self.take_back_released(&copied).await
-    }
-
-    /// Copies whose rows went while they were made: their locks were given back in that moment.
-    async fn take_back_released(&self, copied: &[(Slot, Lock)]) -> Result<(), StoreError> {
-        let slots: Vec<Slot> = copied.iter().map(|(slot, _)| *slot).collect();
-        let rows: HashMap<Slot, u64> = self
-            .mysql
-            .locks(Some(&slots))
-            .await?
-            .into_iter()
-            .map(|(slot, lock)| (slot, lock.fence))
-            .collect();
-        for (slot, lock) in copied.iter().filter(|(slot, lock)| rows.get(slot) != Some(&lock.fence)) {
-            let ask = LockAsk { slot: *slot, client: lock.client.clone(), actor: None };
-            match self.redis.drop_lock(&ask).await {
-                Err(HoldError::Store(error)) => return Err(error),
-                Ok(()) | Err(HoldError::Refused(_)) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl LockKeeper for Failover {
-    async fn put_back(&self, slots: &[Slot]) -> bool {
-        let put_back = async {
-            let locks = self.mysql.locks(Some(slots)).await?;
-            let there_are = !locks.is_empty();
-            self.copy_locks(locks).await.map(|()| there_are)
-        };
-        // Where MySQL does not say, what Redis says must do.
-        matches!(timeout(KEEPER_PATIENCE, put_back).await, Ok(Ok(true)))
     }
 }
 
@@ -319,7 +195,11 @@ async fn probe_redis(store: Arc<Failover>) {
     let mut ticks = ticks(PROBE_EVERY);
     loop {
         ticks.tick().await;
-        let record = probe(&store, Store::Redis).await;
+        let mut record = probe(&store, Store::Redis).await;
+        if record.is_none() {
+            // One late answer is no outage.
+            record = probe(&store, Store::Redis).await;
+        }
         let _ = store.messages.send(Message::Seen { store: Store::Redis, record });
     }
 }
@@ -329,7 +209,10 @@ async fn probe_mysql(store: Arc<Failover>, name: String, healthy: Arc<parking_lo
     loop {
         ticks.tick().await;
         let redis_healthy_for = (*healthy.lock()).map(|since: Instant| since.elapsed());
-        let seen = store.mysql.probe(&name, redis_healthy_for).await;
+        let mut seen = store.mysql.probe(&name, redis_healthy_for).await;
+        if seen.is_err() {
+            seen = store.mysql.probe(&name, redis_healthy_for).await;
+        }
         let record = seen.as_ref().ok().map(|(record, _)| *record);
         let _ = store.messages.send(Message::Seen { store: Store::Mysql, record });
         if let Ok((_, peers)) = seen {
@@ -362,7 +245,7 @@ async fn compare_locks(store: Arc<Failover>) {
         let now = *store.now.lock();
         if now.record.mode == Store::Redis && now.writable {
             // Where MySQL is away, the copies are all there is.
-            let _ = store.put_back_locks().await;
+            let _ = store.compare_locks().await;
         }
     }
 }

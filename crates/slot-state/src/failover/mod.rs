@@ -1,9 +1,11 @@
 //! Losing a store without anybody noticing: which store decides, and how all gateways come to the same answer.
 //! To the rest of the program it is one store; a request that met a failure is finished on the other one.
 
+mod carry;
 mod conductor;
 mod switch;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use switch::{Peer, Record, Store};
 
@@ -29,111 +31,12 @@ use conductor::{Conductor, Message};
 /// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
 /// the gateways change their minds meanwhile.
 const TRIES: u32 = 4;
+/// How long a request waits to hear who decides.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Selections renewed in one go: a change of store waits for what was begun, so that must not take long.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 128;
 /// For so long after a change of store a selection that is not there did not come over, rather than being taken away.
 const SETTLING: Duration = Duration::from_secs(15);
-
-/// Redis and MySQL as one store.
-pub(crate) struct Failover {
-    redis: Arc<RedisStore>,
-    mysql: Arc<MySqlStore>,
-    picture: Arc<Picture>,
-    now: Mutex<Deciding>,
-    /// Requests hold it shared, a change of store alone: what was begun on the one store ends before the other begins.
-    gate: RwLock<()>,
-    messages: mpsc::UnboundedSender<Message>,
-    storage: watch::Sender<Storage>,
-}
-
-/// Which store decides, as far as this gateway knows.
-#[derive(Debug, Clone, Copy)]
-struct Deciding {
-    record: Record,
-    /// It takes writes.
-    writable: bool,
-    since: Option<Instant>,
-}
-
-impl Failover {
-    /// Over two opened stores.
-    pub(crate) fn open(
-        redis: Arc<RedisStore>,
-        mysql: Arc<MySqlStore>,
-        picture: Arc<Picture>,
-        tasks: &mut JoinSet<()>,
-    ) -> Arc<Self> {
-        let (messages, inbox) = mpsc::unbounded_channel();
-        let conductor = Conductor::new();
-        let deciding = Deciding { record: conductor.record(), writable: false, since: None };
-        let storage = Storage { mode: deciding.record.mode.into(), writable: false, flowing: false };
-        picture.decide(storage.mode);
-        let now = Mutex::new(deciding);
-        let storage = watch::Sender::new(storage);
-        let store =
-            Arc::new(Failover { redis, mysql, picture, now, gate: RwLock::new(()), messages, storage });
-        let keeper: Weak<Failover> = Arc::downgrade(&store);
-        store.redis.keep_locks_with(keeper);
-        conductor.spawn(store.clone(), inbox, tasks);
-        store
-    }
-
-    fn deciding(&self) -> Store {
-        self.now.lock().record.mode
-    }
-
-    fn store(&self, store: Store) -> &dyn HoldStore {
-        match store {
-            Store::Redis => &*self.redis,
-            Store::Mysql => &*self.mysql,
-        }
-    }
-
-    /// A request failed on a store while `decided` decided. Waits until it is known who decides now; true if trying
-    /// again is worthwhile.
-    async fn met(&self, decided: Store, store: Store, error: &StoreError) -> bool {
-        let (done, ended) = oneshot::channel();
-        let message = match error {
-            StoreError::Elsewhere => Message::Outdated { store, done },
-            error => Message::Failed { store, failure: error.into(), done },
-        };
-        let told = self.messages.send(message).is_ok() && ended.await.is_ok();
-        let now = *self.now.lock();
-        told && (now.record.mode != decided || (store == decided && now.writable))
-    }
-
-    async fn lock_through(&self, ask: &LockAsk) -> Result<Locked, (Store, HoldError)> {
-        let (locked, is_new) = match self.deciding() {
-            Store::Mysql => return self.mysql.lock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
-            Store::Redis => self.mysql.grant(ask, false).await.map_err(|error| (Store::Mysql, error))?,
-        };
-        match self.redis.copy_lock(ask, &locked).await {
-            // The row stands; what PHP put in the way of its copy is PHP's to explain.
-            Err(HoldError::Refused(_)) if !is_new => Ok(locked),
-            Err(HoldError::Refused(refusal)) => {
-                self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
-                Err((Store::Redis, refusal.into()))
-            }
-            Err(error) => Err((Store::Redis, error)),
-            Ok(()) => Ok(locked),
-        }
-    }
-
-    /// `revoked`: the row went in an earlier try.
-    async fn unlock_through(&self, ask: &LockAsk, revoked: &mut bool) -> Result<(), (Store, HoldError)> {
-        let released = match self.deciding() {
-            Store::Mysql => self.mysql.unlock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
-            Store::Redis => {
-                *revoked |= self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
-                self.redis.drop_lock(ask).await.map_err(|error| (Store::Redis, error))
-            }
-        };
-        match released {
-            Err((_, HoldError::Refused(Refusal::LockLost))) if *revoked => Ok(()),
-            other => other,
-        }
-    }
-}
 
 /// Carries out a request on the store that decides, again when that failed or another one does now.
 macro_rules! on_deciding {
@@ -175,6 +78,180 @@ macro_rules! on_both {
     }};
 }
 
+/// Redis and MySQL as one store.
+pub(crate) struct Failover {
+    redis: Arc<RedisStore>,
+    mysql: Arc<MySqlStore>,
+    picture: Arc<Picture>,
+    now: Mutex<Deciding>,
+    /// Requests hold it shared, a change of store alone: what was begun on the one store ends before the other begins.
+    gate: RwLock<()>,
+    messages: mpsc::UnboundedSender<Message>,
+    storage: watch::Sender<Storage>,
+    /// Selections renewed since the last change of store: what is gone since then, somebody took away.
+    renewed: Mutex<HashSet<(Slot, ClientId)>>,
+    /// Selections that the first pass of carrying back copied.
+    first_pass: Mutex<Vec<(Slot, ClientId)>>,
+    /// Locks copied while MySQL could not be asked.
+    unproven: Mutex<HashSet<Slot>>,
+    began: Instant,
+    /// For requests that must not end half-way when whoever asked is gone.
+    own: Weak<Failover>,
+}
+
+/// Which store decides, as far as this gateway knows.
+#[derive(Debug, Clone, Copy)]
+struct Deciding {
+    record: Record,
+    /// It takes writes.
+    writable: bool,
+    since: Option<Instant>,
+}
+
+impl Failover {
+    /// Over two opened stores.
+    pub(crate) fn open(
+        redis: Arc<RedisStore>,
+        mysql: Arc<MySqlStore>,
+        picture: Arc<Picture>,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Self> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let conductor = Conductor::new();
+        let deciding = Deciding { record: conductor.record(), writable: false, since: None };
+        let storage = Storage { mode: deciding.record.mode.into(), writable: false, flowing: false };
+        picture.decide(storage.mode);
+        let now = Mutex::new(deciding);
+        let storage = watch::Sender::new(storage);
+        let store = Arc::new_cyclic(|own: &Weak<Failover>| Failover {
+            redis,
+            mysql,
+            picture,
+            now,
+            gate: RwLock::new(()),
+            messages,
+            storage,
+            renewed: Mutex::default(),
+            first_pass: Mutex::default(),
+            unproven: Mutex::default(),
+            began: Instant::now(),
+            own: own.clone(),
+        });
+        let keeper: Weak<Failover> = Arc::downgrade(&store);
+        store.redis.keep_locks_with(keeper);
+        conductor.spawn(store.clone(), inbox, tasks);
+        store
+    }
+
+    fn deciding(&self) -> Store {
+        self.now.lock().record.mode
+    }
+
+    fn store(&self, store: Store) -> &dyn HoldStore {
+        match store {
+            Store::Redis => &*self.redis,
+            Store::Mysql => &*self.mysql,
+        }
+    }
+
+    /// A request failed on a store while `decided` decided. Waits until it is known who decides now; true if trying
+    /// again is worthwhile.
+    async fn met(&self, decided: Store, store: Store, error: &StoreError) -> bool {
+        let (done, ended) = oneshot::channel();
+        let message = match error {
+            // The request's own fault, not the store's.
+            StoreError::Strange(_) => return false,
+            StoreError::Elsewhere => Message::Outdated { store, done },
+            error => Message::Failed { store, failure: error.into(), done },
+        };
+        let told =
+            self.messages.send(message).is_ok() && matches!(timeout(PATIENCE, ended).await, Ok(Ok(())));
+        let now = *self.now.lock();
+        told && (now.record.mode != decided || (store == decided && now.writable))
+    }
+
+    /// Row first, copy second. `is_new`: this request made the row, perhaps in an earlier try.
+    async fn lock_through(&self, ask: &LockAsk, is_new: &mut bool) -> Result<Locked, (Store, HoldError)> {
+        let in_mysql = |error| (Store::Mysql, error);
+        if self.deciding() == Store::Mysql {
+            return self.mysql.lock(ask.clone()).await.map_err(in_mysql);
+        }
+        let (locked, made) = self.mysql.grant(ask, false).await.map_err(in_mysql)?;
+        *is_new |= made;
+        match self.redis.copy_lock(ask, &locked).await {
+            Ok(()) => Ok(locked),
+            // The row stood before; what PHP put in the way of its copy is PHP's to explain.
+            Err(HoldError::Refused(_)) if !*is_new => Ok(locked),
+            Err(error) => {
+                // Not granted: the row must not stand, least of all in the way of a selection that moves to MySQL.
+                if *is_new {
+                    self.mysql.revoke(ask).await.map_err(|error| in_mysql(error.into()))?;
+                }
+                Err((Store::Redis, error))
+            }
+        }
+    }
+
+    /// `revoked`: the row went, perhaps in an earlier try.
+    async fn unlock_through(&self, ask: &LockAsk, revoked: &mut bool) -> Result<(), (Store, HoldError)> {
+        let released = match self.deciding() {
+            Store::Mysql => self.mysql.unlock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
+            Store::Redis => {
+                *revoked |= self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
+                self.redis.drop_lock(ask).await.map_err(|error| (Store::Redis, error))
+            }
+        };
+        match released {
+            // It was this client's until then; what is there now came after.
+            Err((_, HoldError::Refused(Refusal::LockLost | Refusal::NotOwner))) if *revoked => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What was not renewed since the last change of store and is not there, did not come over: it is put back.
+    fn after_a_change(&self, renewals: &[Renewal]) -> Vec<Renewal> {
+        let mut renewals = renewals.to_vec();
+        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
+            let renewed = self.renewed.lock();
+            let not_yet = |renewal: &Renewal| !renewed.contains(&(renewal.slot, renewal.client.clone()));
+            renewals.iter_mut().for_each(|renewal| renewal.put_back |= not_yet(renewal));
+        }
+        renewals
+    }
+
+    fn note_renewed(&self, renewals: &[Renewal], outcomes: &[Renewed]) {
+        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
+            let mut renewed = self.renewed.lock();
+            for (renewal, outcome) in renewals.iter().zip(outcomes) {
+                if matches!(outcome, Renewed::Kept | Renewed::PutBack) {
+                    renewed.insert((renewal.slot, renewal.client.clone()));
+                }
+            }
+        }
+    }
+
+    async fn lock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<Locked, HoldError> {
+        let mut is_new = false;
+        on_both!(self => self.lock_through(&ask, &mut is_new))
+    }
+
+    async fn unlock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<(), HoldError> {
+        let mut revoked = false;
+        on_both!(self => self.unlock_through(&ask, &mut revoked))
+    }
+
+    /// Runs to its end even if whoever asked is gone: a lock is more than one step.
+    async fn to_the_end<T: Send + 'static>(
+        work: impl Future<Output = Result<T, HoldError>> + Send + 'static,
+    ) -> Result<T, HoldError> {
+        tokio::spawn(work).await.unwrap_or_else(|_| Err(StoreError::Away("shutting down".to_owned()).into()))
+    }
+
+    fn own(&self) -> Result<Arc<Failover>, StoreError> {
+        self.own.upgrade().ok_or_else(|| StoreError::Away("shutting down".to_owned()))
+    }
+}
+
 trait AsStoreError {
     fn store_error(&self) -> Option<&StoreError>;
 }
@@ -205,28 +282,26 @@ impl HoldStore for Failover {
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        on_both!(self => self.lock_through(&ask))
+        Self::to_the_end(self.own()?.lock_to_the_end(ask)).await
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
-        let mut revoked = false;
-        on_both!(self => self.unlock_through(&ask, &mut revoked))
+        Self::to_the_end(self.own()?.unlock_to_the_end(ask)).await
     }
 
-    async fn renew(&self, mut renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
-            renewals.iter_mut().for_each(|renewal| renewal.put_back = true);
-        }
+    async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
         let mut renewed = Vec::with_capacity(renewals.len());
         let mut failed = None;
         for some in renewals.chunks(AT_ONCE) {
             let outcomes: Result<Vec<Renewed>, StoreError> =
-                on_deciding!(self, store => store.renew(some.to_vec(), ttl));
+                on_deciding!(self, store => store.renew(self.after_a_change(some), ttl));
             let unknown = |error| {
                 failed = Some(error);
                 vec![Renewed::Unknown; some.len()]
             };
-            renewed.extend(outcomes.unwrap_or_else(unknown));
+            let outcomes = outcomes.unwrap_or_else(unknown);
+            self.note_renewed(some, &outcomes);
+            renewed.extend(outcomes);
         }
         match failed {
             Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),

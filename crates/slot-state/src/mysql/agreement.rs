@@ -1,5 +1,7 @@
 //! What the gateways agree on, as it stands in the database: which store decides, and who is alive to see it.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mysql_async::{Params, Row};
@@ -14,7 +16,7 @@ use crate::event::Absence;
 use crate::failover::{Peer, Record, Store};
 use crate::hold::{Carried, Lock, Selection, Writer};
 use crate::slot::{Room, Slot};
-use crate::store::StoreError;
+use crate::store::{StorageMode, StoreError};
 
 /// A gateway that has not been seen for so long is not waited for.
 const ALIVE_WITHIN_MS: u64 = 2_000;
@@ -23,7 +25,7 @@ const FORGET_AFTER_MS: u64 = 3_600_000;
 /// The longest a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rooms carried in one transaction.
-const CARRY_ROOMS: usize = 64;
+const CARRY_ROOMS: usize = 32;
 
 impl MySqlStore {
     /// Shows that this gateway is alive, proves thereby that writes are taken, and reads what the others wrote.
@@ -146,16 +148,30 @@ impl MySqlStore {
         Ok(sheet.locks.keys().filter(wanted).filter_map(lock).collect())
     }
 
-    /// Puts selections made elsewhere where nobody has anything, for the time they have left.
-    pub(crate) async fn carry(&self, selections: &[(Slot, Selection)]) -> Result<(), StoreError> {
-        let mut sorted = selections.to_vec();
+    /// Begins to decide: what stood here from an earlier time is removed, what is held elsewhere is put where nobody has
+    /// anything, for the time it has left, and the picture is told all.
+    pub(crate) async fn take_over(&self, held: &[(Slot, Selection)]) -> Result<(), StoreError> {
+        // A sweep would tell of what has not come over yet.
+        let _no_sweep = self.sweeping.lock().await;
+        self.picture.decide(StorageMode::Mysql);
+        let carried = self.carry(held).await;
+        carried.and(self.read_everything().await)
+    }
+
+    async fn carry(&self, held: &[(Slot, Selection)]) -> Result<(), StoreError> {
+        let sheet = self.read_all().await.map_err(|trouble| self.failed(trouble))?;
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let mut rooms: BTreeSet<Room> = held.iter().map(|(slot, _)| slot.room).collect();
+        rooms.extend(sheet.rooms.iter().filter(|(_, room)| room.is_older(epoch)).map(|(room, _)| *room));
+        let mut sorted = held.to_vec();
         sorted.sort_by_key(|(slot, _)| *slot);
-        let mut rooms: Vec<Room> = sorted.iter().map(|(slot, _)| slot.room).collect();
-        rooms.dedup();
+        let rooms: Vec<Room> = rooms.into_iter().collect();
         for some in rooms.chunks(CARRY_ROOMS) {
-            let in_some = |slot: &Slot| some.binary_search(&slot.room).is_ok();
             let decide = |sheet: &mut Sheet| {
-                for (slot, selection) in sorted.iter().filter(|(slot, _)| in_some(slot)) {
+                some.iter().for_each(|room| sheet.drop_older(*room, epoch));
+                for (slot, selection) in
+                    sorted.iter().filter(|(slot, _)| some.binary_search(&slot.room).is_ok())
+                {
                     self.put_carried(sheet, *slot, selection);
                 }
                 Decided::leave(())
@@ -163,6 +179,11 @@ impl MySqlStore {
             self.change(some, None, decide).await?;
         }
         Ok(())
+    }
+
+    /// How long a lock lasts.
+    pub(crate) fn lock_ttl(&self) -> Duration {
+        self.lock_ttl
     }
 
     fn put_carried(&self, sheet: &mut Sheet, slot: Slot, selection: &Selection) {
@@ -187,7 +208,8 @@ impl MySqlStore {
 fn peer(mut row: Row, now: u64) -> Result<(Peer, u64), Trouble> {
     let (name, alive): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
     let since: Option<u64> = take(&mut row, 2)?;
-    let silent = now.saturating_sub(alive);
+    // A row from the future was written before the clock was set back.
+    let silent = now.abs_diff(alive);
     let redis_healthy_for = since.map(|since| Duration::from_millis(now.saturating_sub(since)));
     Ok((Peer { name, alive: silent < ALIVE_WITHIN_MS, redis_healthy_for }, silent))
 }

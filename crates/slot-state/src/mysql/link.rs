@@ -19,7 +19,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Every session is told: what is cut is an error; days and times are UTC; a statement sees what is committed.
 const SETUP: [&str; 3] = [
     "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'",
-    "SET SESSION innodb_lock_wait_timeout=1",
+    // A gateway that stands still in a transaction must not keep the others waiting; MariaDB ends that transaction.
+    "SET SESSION innodb_lock_wait_timeout=1 /*M!100300 , idle_transaction_timeout=3 */",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
@@ -27,7 +28,7 @@ const SETUP: [&str; 3] = [
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// Another transaction was in the way (deadlock, lock wait, a row that came meanwhile): trying again may help.
-    Conflict(String),
+    Conflict,
     /// A table or column is not there.
     NoTable(String),
     /// Anything else.
@@ -37,7 +38,9 @@ pub(super) enum Trouble {
 impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Conflict(why) | Trouble::NoTable(why) => StoreError::Refusing(why),
+            // Others were in the way again and again: nothing is wrong with the store.
+            Trouble::Conflict => StoreError::Timeout,
+            Trouble::NoTable(why) => StoreError::Refusing(why),
             Trouble::Store(error) => error,
         }
     }
@@ -133,6 +136,15 @@ async fn in_time<T>(until: Instant, answer: impl Future<Output = Result<T, Error
     }
 }
 
+/// What is wrong with an address, if anything.
+pub fn check_mysql_url(url: &str) -> Result<(), String> {
+    let opts = Opts::from_url(url).map_err(|error| error.to_string())?;
+    if opts.ssl_opts().is_some() {
+        return Err("this version cannot speak TLS to MySQL; leave require_ssl out".to_owned());
+    }
+    Ok(())
+}
+
 /// What a column holds; an error instead of the library's panic if it is of another type than expected.
 pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Trouble> {
     match row.take_opt(column) {
@@ -145,11 +157,15 @@ fn classify(error: Error) -> Trouble {
     let text = error.to_string();
     match error {
         // Lock wait, deadlock, duplicate key; MariaDB's and Galera's "record has changed".
-        Error::Server(error) if [1205, 1213, 1062, 1020].contains(&error.code) => Trouble::Conflict(text),
+        Error::Server(error) if [1205, 1213, 1062, 1020].contains(&error.code) => Trouble::Conflict,
         Error::Server(error) if [1146, 1054].contains(&error.code) => Trouble::NoTable(text),
         // Too many connections, shutting down, killed: as good as away.
         Error::Server(error) if [1040, 1053, 1203, 1317, 1927].contains(&error.code) => {
             Trouble::Store(StoreError::Away(text))
+        }
+        // A value that a column cannot hold: the request's fault.
+        Error::Server(error) if [1048, 1264, 1265, 1292, 1366, 1406].contains(&error.code) => {
+            Trouble::Store(StoreError::Strange(text))
         }
         Error::Server(_) => Trouble::Store(StoreError::Refusing(text)),
         Error::Io(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_) => {

@@ -39,7 +39,7 @@ impl MySqlStore {
                     }
                     return Ok(outcome?);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
                     sleep(Duration::from_millis(attempt.into())).await
                 }
                 Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
@@ -82,7 +82,7 @@ impl MySqlStore {
         let row = self.insert(&mut work, *slot, client, sheet.now).await?;
         sheet.remove(*slot);
         for room in sheet.touched.clone() {
-            self.write(&mut work, &sheet, room, false).await?;
+            self.write(&mut work, &sheet, room).await?;
         }
         work.commit().await?;
         let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
@@ -126,7 +126,8 @@ impl MySqlStore {
         now: i64,
     ) -> Result<LockRow, Trouble> {
         // What is there still is over.
-        work.run(&self.queries.delete_lock, slot_params(slot)).await?;
+        let (date, time, employee) = slot_params(slot);
+        work.run(&self.queries.delete_dead_lock, (date, time, employee, now)).await?;
         work.run(&self.queries.raise_fence, (now,)).await?;
         let Some(mut row) = work.row(&self.queries.fence, ()).await? else {
             return Err(Trouble::NoTable("the storage table has no fence".to_owned()));
@@ -156,7 +157,7 @@ impl MySqlStore {
                     self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, Absence::Unknown, &[slot]);
                     return Ok(outcome?);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
                     sleep(Duration::from_millis(attempt.into())).await
                 }
                 Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),

@@ -37,6 +37,7 @@ use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use link::Link;
+pub use link::check_mysql_url;
 use queries::Queries;
 use rooms::Decided;
 use sheet::{FirstSeen, Sheet};
@@ -82,10 +83,12 @@ pub(crate) struct MySqlStore {
     /// Rooms to be looked at before the next sweep.
     due: Mutex<BTreeSet<Slot>>,
     look: Notify,
+    /// One sweep at a time, and none while holds come over.
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 /// Selections renewed in one transaction.
-const RENEW_BATCH: usize = 256;
+const RENEW_BATCH: usize = 64;
 
 impl MySqlStore {
     /// Opens the store; one that is away does not stop this. `alone`: there is no Redis to step in for. An error says
@@ -116,6 +119,7 @@ impl MySqlStore {
             error: Mutex::default(),
             due: Mutex::default(),
             look: Notify::new(),
+            sweeping: tokio::sync::Mutex::default(),
         });
         let migration = migrate::Migration {
             url: config.url.clone(),

@@ -24,7 +24,6 @@ pub(super) struct Queries {
     /// The database's clock, in milliseconds since 1970.
     pub(super) now: &'static str,
     pub(super) ensure_transient: String,
-    pub(super) insert_transient: String,
     pub(super) put_timeout: String,
     pub(super) put_transient: String,
     pub(super) delete_options: String,
@@ -33,6 +32,8 @@ pub(super) struct Queries {
     pub(super) all_locks: String,
     pub(super) insert_lock: String,
     pub(super) delete_lock: String,
+    /// What is left of a lock that is over.
+    pub(super) delete_dead_lock: String,
     /// A live lock, if it is this client's.
     pub(super) revoke_lock: String,
     pub(super) delete_dead_locks: String,
@@ -43,7 +44,7 @@ pub(super) struct Queries {
 
 /// A lock's columns, as `locks::LockRow` reads them. Rows of the plugin have no exact deadline.
 const LOCK_COLUMNS: &str = "DATE_FORMAT(`date`, '%Y-%m-%d'), TIME_FORMAT(`time`, '%H:%i:%s'), employee_id, client_id, \
-                            fence, COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000)";
+                            fence, CAST(FLOOR(COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0)) AS SIGNED)";
 
 impl Queries {
     pub(super) fn new(prefix: &str) -> Self {
@@ -73,9 +74,6 @@ impl Queries {
                 "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, 'a:0:{{}}', 'no') \
                  ON DUPLICATE KEY UPDATE option_name = option_name"
             ),
-            insert_transient: format!(
-                "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, ?, 'no')"
-            ),
             put_timeout: format!(
                 "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, ?, 'no') \
                  ON DUPLICATE KEY UPDATE option_value = VALUES(option_value)"
@@ -95,12 +93,16 @@ impl Queries {
                  VALUES (?, ?, ?, ?, FROM_UNIXTIME(? DIV 1000), FROM_UNIXTIME(? DIV 1000), ?, ?)"
             ),
             delete_lock: format!("DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ?"),
+            delete_dead_lock: format!(
+                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? \
+                 AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0) <= ?"
+            ),
             revoke_lock: format!(
                 "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ? \
                  AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) > ?"
             ),
             delete_dead_locks: format!(
-                "DELETE FROM {locks} WHERE COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) <= ?"
+                "DELETE FROM {locks} WHERE COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0) <= ?"
             ),
             locks_of_client: format!(
                 "SELECT COUNT(*) FROM {locks} WHERE BINARY client_id = ? \

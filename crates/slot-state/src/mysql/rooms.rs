@@ -64,7 +64,7 @@ impl MySqlStore {
                     );
                     return Ok(decided.outcome);
                 }
-                Err(Trouble::Conflict(_)) if attempt < ATTEMPTS => {
+                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
                     sleep(Duration::from_millis(attempt.into())).await
                 }
                 Err(trouble) => return Err(self.failed(trouble)),
@@ -82,11 +82,19 @@ impl MySqlStore {
         let mut work = self.link.begin(until).await?;
         self.check_epoch(&mut work).await?;
         let mut sheet = self.read_for_update(&mut work, rooms).await?;
-        let missing: BTreeSet<Room> =
+        let missing: Vec<Room> =
             rooms.iter().filter(|room| !sheet.rooms.contains_key(room)).copied().collect();
-        let decided = decide(&mut sheet);
+        let mut decided = decide(&mut sheet);
+        if missing.iter().any(|room| sheet.touched.contains(room)) {
+            // Only a row can be held against others: make it, and see what is there then.
+            for room in missing.iter().filter(|room| sheet.touched.contains(room)) {
+                work.run(&self.queries.ensure_transient, (option_name(*room),)).await?;
+            }
+            sheet = self.read_for_update(&mut work, rooms).await?;
+            decided = decide(&mut sheet);
+        }
         for room in &sheet.touched {
-            self.write(&mut work, &sheet, *room, missing.contains(room)).await?;
+            self.write(&mut work, &sheet, *room).await?;
         }
         work.commit().await?;
         Ok((decided, sheet))
@@ -172,14 +180,8 @@ impl MySqlStore {
         }
     }
 
-    /// Writes a room back. A row that another made meanwhile is a conflict.
-    pub(super) async fn write(
-        &self,
-        work: &mut Work,
-        sheet: &Sheet,
-        room: Room,
-        is_new: bool,
-    ) -> Result<(), Trouble> {
+    /// Writes a room back.
+    pub(super) async fn write(&self, work: &mut Work, sheet: &Sheet, room: Room) -> Result<(), Trouble> {
         let (name, timeout) = (option_name(room), timeout_name(room));
         let Some(selections) = sheet.rooms.get(&room).filter(|selections| !selections.is_empty()) else {
             return work.run(&self.queries.delete_options, (name, timeout)).await.map(drop);
@@ -188,12 +190,7 @@ impl MySqlStore {
         let value = selections.encode();
         // The timeout first, as WordPress does it.
         work.run(&self.queries.put_timeout, (timeout, ends.to_string())).await?;
-        if is_new {
-            work.run(&self.queries.insert_transient, (name, value)).await?;
-        } else {
-            work.run(&self.queries.put_transient, (value, name)).await?;
-        }
-        Ok(())
+        work.run(&self.queries.put_transient, (value, name)).await.map(drop)
     }
 
     /// Tells the picture all that a sheet says about these rooms.

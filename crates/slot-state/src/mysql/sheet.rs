@@ -51,21 +51,28 @@ pub(super) struct Sheet {
 
 /// When each of PHP's selections was first seen as it is: their age counts from there.
 #[derive(Default)]
-pub(super) struct FirstSeen(Mutex<HashMap<Slot, (ClientId, i64, Instant)>>);
+pub(super) struct FirstSeen(Mutex<HashMap<Slot, Seen>>);
+
+struct Seen {
+    client: ClientId,
+    timestamp: i64,
+    first: Instant,
+    last: Instant,
+}
 
 impl FirstSeen {
     fn deadline(&self, slot: Slot, stored: &Stored, now: Instant) -> Instant {
         let mut seen = self.0.lock();
-        let known =
-            seen.get(&slot).filter(|(client, at, _)| *client == stored.client && *at == stored.timestamp);
-        let since = known.map_or(now, |(_, _, since)| *since);
-        seen.insert(slot, (stored.client.clone(), stored.timestamp, since));
-        since + TRANSIENT_TTL
+        let same = |seen: &&Seen| seen.client == stored.client && seen.timestamp == stored.timestamp;
+        let first = seen.get(&slot).filter(same).map_or(now, |seen| seen.first);
+        let (client, timestamp) = (stored.client.clone(), stored.timestamp);
+        seen.insert(slot, Seen { client, timestamp, first, last: now });
+        first + TRANSIENT_TTL
     }
 
     /// Forgets what has not been seen for long.
     pub(super) fn forget_old(&self, now: Instant) {
-        self.0.lock().retain(|_, (_, _, since)| now.saturating_duration_since(*since) < TRANSIENT_TTL * 2);
+        self.0.lock().retain(|_, seen| now.saturating_duration_since(seen.last) < TRANSIENT_TTL);
     }
 }
 
@@ -79,7 +86,7 @@ impl Sheet {
     ) -> Result<Self, Trouble> {
         let at = Instant::now();
         let mut sheet = Sheet { now, at: Some(at), ..Sheet::default() };
-        sheet.read_locks(locks)?;
+        sheet.read_locks(locks);
         let mut timeouts: HashMap<String, Vec<u8>> = HashMap::new();
         let mut values = Vec::new();
         for mut row in options {
@@ -117,27 +124,15 @@ impl Sheet {
         Ok(sheet)
     }
 
-    fn read_locks(&mut self, rows: Vec<Row>) -> Result<(), Trouble> {
+    /// A row that names no slot is nobody's lock; whoever else a row names, has the slot.
+    fn read_locks(&mut self, rows: Vec<Row>) {
         for mut row in rows {
-            let (date, time): (String, String) = (take(&mut row, 0)?, take(&mut row, 1)?);
-            let employee: u64 = take(&mut row, 2)?;
-            let client: Vec<u8> = take(&mut row, 3)?;
-            let (fence, deadline): (u64, i64) = (take(&mut row, 4)?, take(&mut row, 5)?);
-            let slot = || {
-                let room =
-                    Room { date: parse_date(&date).ok()?, employee_id: EmployeeId::new(employee).ok()? };
-                Some(room.slot(time.parse().ok()?))
-            };
-            let client = String::from_utf8(client).ok().and_then(|client| client.parse().ok());
-            match (slot(), client) {
-                (Some(slot), Some(client)) if deadline > self.now => {
-                    self.locks.insert(slot, LockRow { client, deadline, fence });
-                }
-                (Some(_), Some(_)) => self.dead_locks += 1,
-                _ => self.unreadable += 1,
+            match read_lock(&mut row) {
+                Some((slot, lock)) if lock.deadline > self.now => _ = self.locks.insert(slot, lock),
+                Some(_) => self.dead_locks += 1,
+                None => self.unreadable += 1,
             }
         }
-        Ok(())
     }
 
     /// Whether nothing stands there that is over.
@@ -154,6 +149,18 @@ impl Sheet {
     pub(super) fn put(&mut self, slot: Slot, stored: Stored) {
         self.rooms.entry(slot.room).or_default().entries.insert(slot.time, stored);
         self.touched.insert(slot.room);
+    }
+
+    /// Ends what gateways wrote in a room before this epoch.
+    pub(super) fn drop_older(&mut self, room: Room, epoch: u64) {
+        if let Some(selections) = self.rooms.get_mut(&room)
+            && selections.is_older(epoch)
+        {
+            selections
+                .entries
+                .retain(|_, stored| stored.ours.as_ref().is_none_or(|ours| ours.epoch >= epoch));
+            self.touched.insert(room);
+        }
     }
 
     /// Ends the selection on a slot.
@@ -210,6 +217,17 @@ impl Sheet {
         let left = u64::try_from(at - self.now).unwrap_or(0);
         self.at.unwrap_or_else(Instant::now) + Duration::from_millis(left)
     }
+}
+
+fn read_lock(row: &mut Row) -> Option<(Slot, LockRow)> {
+    let (date, time): (String, String) = (take(row, 0).ok()?, take(row, 1).ok()?);
+    let employee: i64 = take(row, 2).ok()?;
+    let client: Vec<u8> = take(row, 3).ok()?;
+    let (fence, deadline): (u64, i64) = (take(row, 4).ok()?, take(row, 5).ok()?);
+    let employee_id = EmployeeId::new(u64::try_from(employee).ok()?).ok()?;
+    let slot = Room { date: parse_date(&date).ok()?, employee_id }.slot(time.parse().ok()?);
+    let client = ClientId::foreign(&String::from_utf8_lossy(&client));
+    Some((slot, LockRow { client, deadline, fence }))
 }
 
 /// WordPress' own rule: over once the second after the timeout has begun.

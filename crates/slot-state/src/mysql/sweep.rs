@@ -30,6 +30,7 @@ impl MySqlStore {
                 _ = ticks.tick() => true,
                 () = self.look.notified() => false,
             };
+            let _one_at_a_time = self.sweeping.lock().await;
             // Where Redis decides, what is here says nothing about who holds what.
             if !self.picture.is_decided_by(StorageMode::Mysql) {
                 self.due.lock().clear();
@@ -51,6 +52,11 @@ impl MySqlStore {
 
     /// Reads everything and tells the picture, after this store began to decide: what is not here, did not come over.
     pub(crate) async fn read_anew(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.sweeping.lock().await;
+        self.read_everything().await
+    }
+
+    pub(super) async fn read_everything(&self) -> Result<(), StoreError> {
         let swept = self.sweep(Absence::WithStore).await.map_err(|trouble| self.failed(trouble));
         self.note(swept.clone().err());
         swept
@@ -81,7 +87,11 @@ impl MySqlStore {
         self.tell(&sheet, &rooms, (Source::Read, seq), None, absence, &[]);
         self.first_seen.forget_old(Instant::now());
         self.in_hand.retain(|_, hand| Arc::strong_count(hand) > 1);
-        self.clean(&sheet).await
+        if let Err(trouble) = self.clean(&sheet).await {
+            // Another gateway is at it, or the next sweep will do.
+            tracing::debug!(event = "not_cleaned", storage = "mysql", error = %StoreError::from(trouble));
+        }
+        Ok(())
     }
 
     async fn look_at(&self, rooms: &[Room]) -> Result<(), Trouble> {
@@ -135,11 +145,7 @@ impl MySqlStore {
         if sheet.dead_locks > 0 {
             work.run(&self.queries.delete_dead_locks, (sheet.now,)).await?;
         }
-        match work.commit().await {
-            // Another gateway is at it.
-            Err(Trouble::Conflict(_)) => Ok(()),
-            other => other,
-        }
+        work.commit().await
     }
 
     /// Says how the store is.

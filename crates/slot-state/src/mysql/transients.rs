@@ -100,6 +100,12 @@ impl RoomSelections {
         php::encode(&Value::Array(selections.chain(others).collect()))
     }
 
+    /// Whether a gateway wrote something here before this epoch.
+    pub(super) fn is_older(&self, epoch: u64) -> bool {
+        let older = |stored: &Stored| stored.ours.as_ref().is_some_and(|ours| ours.epoch < epoch);
+        self.entries.values().any(older)
+    }
+
     /// Nothing would be lost with the row.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.others.is_empty()

@@ -49,7 +49,8 @@ impl House {
         mysql: Option<MySqlConfig>,
         lock_ttl: Duration,
     ) -> Self {
-        let redis_command_timeout = Duration::from_millis(250);
+        // Where MySQL can step in, a busy machine must not look like a failing Redis.
+        let redis_command_timeout = Duration::from_millis(if mysql.is_some() { 2000 } else { 250 });
         let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl };
         let OpenStore { store, picture, tasks } = open(&config).expect("the configuration names a store");
         let heard = Arc::new(Heard::default());

@@ -16,6 +16,12 @@ for index = 1, (#KEYS - 1) / 3 do
     local other = ARGV[3] .. selected.client_id .. ARGV[at + 2]
     if not taken and text(other) == slot_time then redis.call('DEL', other) end
   end
+  -- Its client has chosen again here since.
+  local named = text(user)
+  if not taken and named and named ~= slot_time and named:find('^%d%d:%d%d$') then
+    local newer = hold(active:sub(1, -6) .. named)
+    taken = newer and newer.client_id == client and newer.epoch == epoch
+  end
   if not taken and chosen == '' then
     redis.call('SET', active, '{"client_id":' .. quoted(client) .. ',"timestamp":' .. time[1]
       .. ',"time":"' .. slot_time .. '"}', 'PX', ttl)
