@@ -15,7 +15,7 @@ use crate::stage::{Stage, cpu_secs, usage, usage_of};
 const PER_ADDRESS: usize = 200;
 const CONNECTING: usize = 100;
 /// So long without news, and everybody has swept again.
-const QUIET_SECS: f64 = 2.0;
+const QUIET_SECS: f64 = 1.3;
 
 /// What each process has used so far.
 struct Costs {
