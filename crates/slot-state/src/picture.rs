@@ -15,7 +15,6 @@ use crate::event::{Absence, Change, EndReason, HoldEnded, Observation, SlotFact,
 use crate::hold::{ActorId, HoldKind, Lock, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{Storage, StorageMode};
-use crate::view::RoomView;
 
 /// How long an empty slot's sequence number is kept, so that a late answer does not bring back what is gone.
 /// Longer than any command's deadline.
@@ -94,79 +93,6 @@ impl Picture {
     /// Whether this store's facts count.
     pub(crate) fn is_decided_by(&self, store: StorageMode) -> bool {
         *self.decided_by.read() == Some(store)
-    }
-
-    /// What everybody may see of a room.
-    pub fn view(&self, room: Room) -> RoomView {
-        let mut view = RoomView::default();
-        for (time, entry) in self.rooms.get(&room).iter().flat_map(|slots| slots.iter()) {
-            if entry.lock.is_some() {
-                view.locked.push(*time);
-            } else if entry.selection.is_some() {
-                view.active.push(*time);
-            }
-        }
-        view
-    }
-
-    /// The selection on a slot.
-    pub fn selection(&self, slot: Slot) -> Option<Selection> {
-        self.rooms.get(&slot.room)?.get(&slot.time)?.selection.clone()
-    }
-
-    /// The lock on a slot.
-    pub fn lock(&self, slot: Slot) -> Option<Lock> {
-        self.rooms.get(&slot.room)?.get(&slot.time)?.lock.clone()
-    }
-
-    /// Every selection of a client, over all rooms.
-    pub fn selections_of(&self, client: &ClientId) -> Vec<(Slot, Selection)> {
-        let slots = self.slots_of(client);
-        let own = |slot: Slot| Some((slot, self.selection(slot).filter(|held| held.client == *client)?));
-        slots.into_iter().filter_map(own).collect()
-    }
-
-    /// Every slot a client holds something on.
-    pub fn slots_of(&self, client: &ClientId) -> SmallVec<[Slot; 2]> {
-        self.clients.get(client).map(|slots| slots.clone()).unwrap_or_default()
-    }
-
-    /// Every slot with a hold on it.
-    pub fn held_slots(&self) -> Vec<Slot> {
-        let held = |(room, slots): (&Room, &BTreeMap<SlotTime, Entry>)| -> Vec<Slot> {
-            slots.iter().filter(|(_, entry)| !entry.is_empty()).map(|(time, _)| room.slot(*time)).collect()
-        };
-        self.rooms.iter().flat_map(|room| held(room.pair())).collect()
-    }
-
-    /// Every time in a room with a hold on it.
-    pub(crate) fn held_in(&self, room: Room) -> SmallVec<[SlotTime; 4]> {
-        let slots = self.rooms.get(&room);
-        let held = slots.iter().flat_map(|slots| slots.iter()).filter(|(_, entry)| !entry.is_empty());
-        held.map(|(time, _)| *time).collect()
-    }
-
-    /// Every selection.
-    pub(crate) fn selections(&self) -> Vec<(Slot, Selection)> {
-        let held = self.held_slots().into_iter();
-        held.filter_map(|slot| Some((slot, self.selection(slot)?))).collect()
-    }
-
-    /// Every lock.
-    pub(crate) fn locks(&self) -> Vec<(Slot, Lock)> {
-        self.held_slots().into_iter().filter_map(|slot| Some((slot, self.lock(slot)?))).collect()
-    }
-
-    /// How many selections and locks there are.
-    pub fn count(&self) -> (usize, usize) {
-        let mut count = (0, 0);
-        for room in &self.rooms {
-            for entry in room.values() {
-                count.0 += usize::from(entry.selection.is_some());
-                count.1 += usize::from(entry.lock.is_some());
-            }
-        }
-        count
     }
 
     /// Takes in what became true. Returns how many slots look different now to those who watch.
@@ -329,6 +255,19 @@ impl Picture {
         }
     }
 
+    /// A lock was given back for certain, though the store that shows it failed to say so.
+    pub(crate) fn give_up_lock(&self, slot: Slot, client: &ClientId, actor: Option<ActorId>) {
+        let (now, watcher) = (Instant::now(), self.watcher());
+        let Some(mut slots) = self.rooms.get_mut(&slot.room) else { return };
+        let Some(entry) = slots.get_mut(&slot.time) else { return };
+        if entry.lock.as_ref().is_some_and(|lock| lock.client == *client) {
+            let selection = entry.selection.clone();
+            let fact = SlotFact { time: slot.time, selection, lock: None, absence: Absence::ByHolder };
+            self.replace(entry, fact, &Ending { slot, actor, now, chosen_anew: &[] }, watcher.as_deref());
+            watcher.iter().for_each(|watcher| watcher.room_changed(slot.room));
+        }
+    }
+
     /// A selection was renewed by command `seq` and lives until then, unless something newer is known. Says whether
     /// it is shown at all. Does not count as news about the slot: nothing was learnt about a lock beside it.
     pub(crate) fn prolong(
@@ -408,5 +347,6 @@ impl Ending<'_> {
     }
 }
 
+mod reads;
 #[cfg(test)]
 mod tests;

@@ -204,6 +204,10 @@ impl Failover {
         match released {
             // It was this client's until then; what is there now came after.
             Err((_, HoldError::Refused(Refusal::LockLost | Refusal::NotOwner))) if *revoked => Ok(()),
+            Err((Store::Redis, HoldError::Store(error))) if *revoked => {
+                self.picture.give_up_lock(ask.slot, &ask.client, ask.actor);
+                Err((Store::Redis, error.into()))
+            }
             other => other,
         }
     }
