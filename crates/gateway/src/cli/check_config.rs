@@ -61,7 +61,20 @@ mod tests {
         assert!(text.contains("url = \"redis://:***@127.0.0.1\""), "{text}");
         assert!(text.contains("# from SLOTCAST_REDIS_URL"), "{text}");
         assert!(text.contains("selection_ttl_secs = 10\n"), "{text}");
-        assert!(text.ends_with("# storage mode: redis\n"), "{text}");
+        assert!(text.contains("# storage mode: redis alone\n# warning: no mysql.url"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn it_says_which_store_steps_in_for_which() {
+        let mysql = ("SLOTCAST_MYSQL_URL", "mysql://wp:hush@127.0.0.1/wordpress");
+        let text = printed(&[mysql]);
+        assert!(text.ends_with("# storage mode: mysql alone\n"), "{text}");
+        let text = printed(&[mysql, ("SLOTCAST_REDIS_URL", "redis://127.0.0.1")]);
+        assert!(
+            text.ends_with("# storage mode: redis, with mysql to step in for it and to keep the locks\n"),
+            "{text}"
+        );
         assert!(!text.contains("hush"), "{text}");
     }
 

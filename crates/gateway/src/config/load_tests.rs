@@ -182,3 +182,19 @@ fn the_sample_file_names_every_key_and_holds_the_defaults() {
         assert_eq!(loaded.origin(&key).is_some(), !default.is_null(), "{key}");
     }
 }
+
+#[test]
+fn a_mysql_address_that_could_not_be_used_is_told_at_once() {
+    for url in [
+        "postgres://a:b@host/db",
+        "mysql://host",
+        "mysql://a:b@host:port/db",
+        "mysql://a:b@/db",
+        "mysql://a:b@host/db?charset=utf8mb4",
+        "mysql://a:b@host/db?require_ssl=true",
+    ] {
+        let complaint = complaint(&format!("[mysql]\nurl = \"{url}\""), &[]);
+        assert!(complaint.starts_with("mysql.url"), "{url}: {complaint}");
+    }
+    load_text("[mysql]\nurl = \"mysql://wp:p%40ss@127.0.0.1:3307/wordpress\"", &[]).unwrap();
+}

@@ -114,6 +114,10 @@ impl MySqlStore {
         Ok(guards)
     }
 
+    fn is_in_hand(&self, room: Room) -> bool {
+        self.in_hand.get(&room).is_some_and(|hand| hand.try_lock().is_err())
+    }
+
     /// Counts what went wrong.
     pub(super) fn failed(&self, trouble: Trouble) -> StoreError {
         let error = StoreError::from(trouble);
@@ -205,6 +209,10 @@ impl MySqlStore {
     ) -> usize {
         let mut changed = 0;
         for room in rooms {
+            // What a command under way does there, it will tell itself, and whose doing it is.
+            if source == Source::Read && self.is_in_hand(*room) {
+                continue;
+            }
             let mut times: BTreeSet<SlotTime> = sheet.held_in(*room);
             times.extend(self.picture.held_in(*room));
             let absence = |slot: Slot| if given_up.contains(&slot) { Absence::ByHolder } else { absence };
