@@ -76,7 +76,7 @@ impl Failover {
             Some(Store::Redis) => {
                 let locks = self.picture.locks();
                 self.unproven.lock().extend(locks.iter().map(|(slot, _)| *slot));
-                self.carry(Carried { selections: held, locks }, record).await.map(drop)
+                self.carry(Carried { selections: held, locks }, &[], record).await.map(drop)
             }
             None => Ok(()),
         }
@@ -106,13 +106,13 @@ impl Failover {
         let holds = self.mysql.holds().await?;
         let first = holds.selections.iter().map(|(slot, held)| (*slot, held.client.clone())).collect();
         *self.first_pass.lock() = first;
-        self.carry(holds, record).await.map(drop)
+        self.carry(holds, &[], record).await.map(drop)
     }
 
     /// The second pass: what was given up on MySQL since the first goes again, then what was taken comes over.
     async fn carry_back_again(&self, record: Record) -> Result<(), StoreError> {
         let holds = self.mysql.holds().await?;
-        let first = std::mem::take(&mut *self.first_pass.lock());
+        let first = self.first_pass.lock().clone();
         let still: HashSet<(Slot, &ClientId)> =
             holds.selections.iter().map(|(slot, held)| (*slot, &held.client)).collect();
         for (slot, client) in first.iter().filter(|(slot, client)| !still.contains(&(*slot, client))) {
@@ -122,15 +122,25 @@ impl Failover {
                 Ok(()) | Err(HoldError::Refused(_)) => {}
             }
         }
-        let copied = self.carry(holds, record).await?;
+        // What the first pass copied may have been given up in Redis by now: it is not copied again.
+        let copied = self.carry(holds, &first, record).await?;
+        self.first_pass.lock().clear();
         self.take_back_released(&copied).await
     }
 
-    async fn carry(&self, holds: Carried, record: Record) -> Result<Vec<(Slot, Lock)>, StoreError> {
+    /// Selections in `there` are in Redis already.
+    async fn carry(
+        &self,
+        mut holds: Carried,
+        there: &[(Slot, ClientId)],
+        record: Record,
+    ) -> Result<Vec<(Slot, Lock)>, StoreError> {
         let keep: HashSet<Slot> = holds.selections.iter().map(|(slot, _)| *slot).collect();
         let fences: HashMap<Slot, u64> = holds.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
         // Old copies first: they would stand in the way of selections.
         self.redis.drop_stale(&keep, &fences, record.epoch).await?;
+        let there: HashSet<(Slot, &ClientId)> = there.iter().map(|(slot, client)| (*slot, client)).collect();
+        holds.selections.retain(|(slot, held)| !there.contains(&(*slot, &held.client)));
         let locks = holds.locks.clone();
         self.redis.carry(holds, record.epoch).await?;
         Ok(locks)

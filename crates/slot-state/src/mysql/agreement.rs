@@ -174,7 +174,8 @@ impl MySqlStore {
                 {
                     self.put_carried(sheet, *slot, selection);
                 }
-                Decided::leave(())
+                // What is not here did not come over; nobody took it away.
+                Decided { absence: Absence::WithStore, ..Decided::leave(()) }
             };
             self.change(some, None, decide).await?;
         }

@@ -231,7 +231,7 @@ impl HoldStore for MySqlStore {
                 ours.address = address;
             }
             sheet.put(*slot, stored);
-            Decided { outcome: Ok(Selected::Selection), given_up: others.into_iter().collect() }
+            Decided::giving_up(Ok(Selected::Selection), others.into_iter().collect())
         };
         let outcome = self.change(&[slot.room], ask.actor, decide).await;
         Ok(outcome.map_err(|error| self.uncertain(*slot, error))??)
@@ -255,7 +255,7 @@ impl HoldStore for MySqlStore {
             match (mine, own_lock) {
                 (Some(true), _) => {
                     sheet.remove(slot);
-                    Decided { outcome: Ok(()), given_up: vec![slot] }
+                    Decided::giving_up(Ok(()), vec![slot])
                 }
                 (None, None) | (_, Some(true)) => Decided::leave(Ok(())),
                 _ => Decided::leave(Err(Refusal::NotOwner)),
@@ -283,7 +283,10 @@ impl HoldStore for MySqlStore {
                 let outcomes: Vec<Renewed> =
                     batch.iter().map(|renewal| renew_one(self, sheet, renewal, ttl)).collect();
                 let superseded = batch.iter().zip(&outcomes).filter(|(_, out)| **out == Renewed::Superseded);
-                Decided { given_up: superseded.map(|(renewal, _)| renewal.slot).collect(), outcome: outcomes }
+                {
+                    let given_up = superseded.map(|(renewal, _)| renewal.slot).collect();
+                    Decided::giving_up(outcomes, given_up)
+                }
             };
             match self.change(&rooms, None, decide).await {
                 Ok(outcomes) => renewed.extend(outcomes),

@@ -28,12 +28,19 @@ pub(super) struct Decided<R> {
     pub(super) outcome: R,
     /// Selections that their holder gave up by it.
     pub(super) given_up: Vec<Slot>,
+    /// How others went that are not there.
+    pub(super) absence: Absence,
 }
 
 impl<R> Decided<R> {
     /// Nobody gave anything up.
     pub(super) fn leave(outcome: R) -> Self {
-        Decided { outcome, given_up: Vec::new() }
+        Self::giving_up(outcome, Vec::new())
+    }
+
+    /// By this their holder gave these up.
+    pub(super) fn giving_up(outcome: R, given_up: Vec<Slot>) -> Self {
+        Decided { outcome, given_up, absence: Absence::Unknown }
     }
 }
 
@@ -59,7 +66,7 @@ impl MySqlStore {
                         rooms,
                         (Source::Command, seq),
                         actor,
-                        Absence::Unknown,
+                        decided.absence,
                         &decided.given_up,
                     );
                     return Ok(decided.outcome);
