@@ -16,6 +16,8 @@ use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Requests wait while holds move, but not longer than this; the rest is made up for afterwards.
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
+/// A selection renewed here within this is one of this gateway's pages: two renewals may have failed.
+const RENEWED_WITHIN: Duration = Duration::from_secs(6);
 /// How long to try again what could not be carried back in time.
 const TRIES: u32 = 20;
 /// Reads of Redis wait no longer for MySQL than this.
@@ -31,14 +33,14 @@ impl Failover {
         let began = Instant::now();
         let before = self.now.lock().record;
         let held = self.picture.selections();
-        self.renewed.lock().clear();
         self.redis.believe(record);
         *self.now.lock() = Deciding { record, writable: true, since: Some(began) };
         let moving = async {
             match record.mode {
                 Store::Mysql if before.mode == Store::Mysql => Ok(()),
-                // Whoever raised the record carries all; the others put back what they renew.
-                Store::Mysql => self.mysql.take_over(if raised_at.is_some() { &held } else { &[] }).await,
+                Store::Mysql if raised_at.is_some() => self.mysql.take_over(&held).await,
+                // Whoever raised the record carries all; the others what they renew.
+                Store::Mysql => self.mysql.take_over(&self.renewed_lately(held)).await,
                 Store::Redis => self.move_to_redis(record, held, raised_at).await,
             }
         };
@@ -49,6 +51,15 @@ impl Failover {
             self.picture.decide(record.mode.into());
             tokio::spawn(self.clone().make_up_for(record, raised_at));
         }
+    }
+
+    fn renewed_lately(&self, mut held: Vec<(Slot, Selection)>) -> Vec<(Slot, Selection)> {
+        let renewed = self.renewed.lock();
+        held.retain(|(slot, held)| {
+            let last = renewed.get(&(*slot, held.client.clone()));
+            last.is_some_and(|last| last.elapsed() < RENEWED_WITHIN)
+        });
+        held
     }
 
     async fn move_to_redis(

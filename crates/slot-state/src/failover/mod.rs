@@ -5,7 +5,7 @@ mod carry;
 mod conductor;
 mod switch;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -31,6 +31,8 @@ use conductor::{Conductor, Message};
 /// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
 /// the gateways change their minds meanwhile.
 const TRIES: u32 = 4;
+/// Beyond so many remembered renewals the old ones are forgotten.
+const MOST_RENEWED: usize = 20_000;
 /// How long a request waits to hear who decides.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Selections renewed in one go: a change of store waits for what was begun, so that must not take long.
@@ -88,8 +90,8 @@ pub(crate) struct Failover {
     gate: RwLock<()>,
     messages: mpsc::UnboundedSender<Message>,
     storage: watch::Sender<Storage>,
-    /// Selections renewed since the last change of store: what is gone since then, somebody took away.
-    renewed: Mutex<HashSet<(Slot, ClientId)>>,
+    /// Selections that this gateway renewed, and when last.
+    renewed: Mutex<HashMap<(Slot, ClientId), Instant>>,
     /// Selections that the first pass of carrying back copied.
     first_pass: Mutex<Vec<(Slot, ClientId)>>,
     /// Locks copied while MySQL could not be asked.
@@ -215,22 +217,30 @@ impl Failover {
     /// What was not renewed since the last change of store and is not there, did not come over: it is put back.
     fn after_a_change(&self, renewals: &[Renewal]) -> Vec<Renewal> {
         let mut renewals = renewals.to_vec();
-        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
+        if let Some(since) = self.now.lock().since.filter(|since| since.elapsed() < SETTLING) {
             let renewed = self.renewed.lock();
-            let not_yet = |renewal: &Renewal| !renewed.contains(&(renewal.slot, renewal.client.clone()));
+            let not_yet = |renewal: &Renewal| {
+                let last = renewed.get(&(renewal.slot, renewal.client.clone()));
+                last.is_none_or(|last| *last < since)
+            };
             renewals.iter_mut().for_each(|renewal| renewal.put_back |= not_yet(renewal));
         }
         renewals
     }
 
     fn note_renewed(&self, renewals: &[Renewal], outcomes: &[Renewed]) {
-        if self.now.lock().since.is_some_and(|since| since.elapsed() < SETTLING) {
-            let mut renewed = self.renewed.lock();
-            for (renewal, outcome) in renewals.iter().zip(outcomes) {
-                if matches!(outcome, Renewed::Kept | Renewed::PutBack) {
-                    renewed.insert((renewal.slot, renewal.client.clone()));
-                }
+        let now = Instant::now();
+        let mut renewed = self.renewed.lock();
+        for (renewal, outcome) in renewals.iter().zip(outcomes) {
+            let key = (renewal.slot, renewal.client.clone());
+            match outcome {
+                Renewed::Kept | Renewed::PutBack => _ = renewed.insert(key, now),
+                Renewed::Lost | Renewed::Superseded => _ = renewed.remove(&key),
+                Renewed::Unknown => {}
             }
+        }
+        if renewed.len() > MOST_RENEWED {
+            renewed.retain(|_, at| now.saturating_duration_since(*at) < SETTLING);
         }
     }
 
