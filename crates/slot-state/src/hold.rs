@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::slot::{ClientId, Slot};
@@ -64,6 +65,15 @@ pub struct Lock {
 /// A network address, hashed with a salt that the gateways of one store share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressTag(pub u64);
+
+impl AddressTag {
+    /// The tag of an address, however it is spelled.
+    pub(crate) fn of(address: IpAddr, salt: &str) -> Option<Self> {
+        let digest =
+            Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
+        digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
+    }
+}
 
 impl fmt::Display for AddressTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -177,13 +177,15 @@ impl Failover {
         self.copy_locks(missing).await?;
         self.redis.look(&slots);
         let all_have_rows = self.began.elapsed() > lock_ttl;
-        let unproven = std::mem::take(&mut *self.unproven.lock());
+        let unproven = self.unproven.lock().clone();
         let without_row = |(slot, copy): &&(Slot, Lock)| {
             let is_doubtful = (all_have_rows && is_settled(copy)) || unproven.contains(slot);
             copy.fence > 0 && is_doubtful && fences.get(slot) != Some(&copy.fence)
         };
         let orphans: Vec<(Slot, Lock)> = copies.iter().filter(without_row).cloned().collect();
-        self.take_back_released(&orphans).await
+        self.take_back_released(&orphans).await?;
+        self.unproven.lock().retain(|slot| !unproven.contains(slot));
+        Ok(())
     }
 
     async fn copy_locks(&self, locks: Vec<(Slot, Lock)>) -> Result<(), StoreError> {

@@ -1,21 +1,18 @@
 //! Locks: unique rows, so that whatever else fails, a slot has one at most. Their fences rise over all of the site.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::MySqlStore;
 use super::link::{Trouble, Work, take};
 use super::queries::slot_params;
+use super::rooms::insist;
 use super::sheet::{LockRow, Sheet};
-use crate::event::{Absence, Observation, Source};
+use crate::event::{Absence, Source};
 use crate::hold::{HoldError, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal};
 use crate::slot::{ClientId, Slot};
 use crate::store::StoreError;
-
-/// How often a transaction is tried again when others are in its way.
-const ATTEMPTS: u32 = 6;
 
 impl MySqlStore {
     /// Grants a lock, or says why not. With `selections_here` those in the database count; else they are elsewhere,
@@ -25,27 +22,16 @@ impl MySqlStore {
         ask: &LockAsk,
         selections_here: bool,
     ) -> Result<(Locked, bool), HoldError> {
-        let started = Instant::now();
         let until = self.link.until();
         let (slot, rooms) = (ask.slot, [ask.slot.room]);
         let _in_hand = self.take_in_hand(&rooms, until).await?;
-        for attempt in 1.. {
-            match self.try_grant(ask, selections_here, until).await {
-                Ok((outcome, sheet)) => {
-                    self.picture.observe(Observation::StoreTime(started.elapsed()));
-                    if selections_here {
-                        let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                        self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, Absence::Unknown, &[]);
-                    }
-                    return Ok(outcome?);
-                }
-                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
-                    sleep(Duration::from_millis(attempt.into())).await
-                }
-                Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
-            }
+        let granted = insist!(self, self.try_grant(ask, selections_here, until));
+        let (outcome, sheet) = granted.map_err(|error| self.uncertain(slot, error))?;
+        if selections_here {
+            let source = (Source::Command, self.next_seq());
+            self.tell(&sheet, &rooms, source, ask.actor, Absence::Unknown, &[]);
         }
-        Err(StoreError::Timeout.into())
+        Ok(outcome?)
     }
 
     async fn try_grant(
@@ -150,20 +136,11 @@ impl MySqlStore {
         let until = self.link.until();
         let (slot, rooms) = (ask.slot, [ask.slot.room]);
         let _in_hand = self.take_in_hand(&rooms, until).await?;
-        for attempt in 1.. {
-            match self.try_release(ask, until).await {
-                Ok((outcome, sheet)) => {
-                    let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.tell(&sheet, &rooms, (Source::Command, seq), ask.actor, Absence::Unknown, &[slot]);
-                    return Ok(outcome?);
-                }
-                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
-                    sleep(Duration::from_millis(attempt.into())).await
-                }
-                Err(trouble) => return Err(self.uncertain(slot, self.failed(trouble))),
-            }
-        }
-        Err(StoreError::Timeout.into())
+        let released = insist!(self, self.try_release(ask, until));
+        let (outcome, sheet) = released.map_err(|error| self.uncertain(slot, error))?;
+        let source = (Source::Command, self.next_seq());
+        self.tell(&sheet, &rooms, source, ask.actor, Absence::Unknown, &[slot]);
+        Ok(outcome?)
     }
 
     async fn try_release(

@@ -25,7 +25,6 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use mysql_async::UrlError;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -283,10 +282,8 @@ impl HoldStore for MySqlStore {
                 let outcomes: Vec<Renewed> =
                     batch.iter().map(|renewal| renew_one(self, sheet, renewal, ttl)).collect();
                 let superseded = batch.iter().zip(&outcomes).filter(|(_, out)| **out == Renewed::Superseded);
-                {
-                    let given_up = superseded.map(|(renewal, _)| renewal.slot).collect();
-                    Decided::giving_up(outcomes, given_up)
-                }
+                let given_up = superseded.map(|(renewal, _)| renewal.slot).collect();
+                Decided::giving_up(outcomes, given_up)
             };
             match self.change(&rooms, None, decide).await {
                 Ok(outcomes) => renewed.extend(outcomes),
@@ -334,10 +331,7 @@ impl HoldStore for MySqlStore {
     }
 
     fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
-        let salt = self.salt.lock().clone()?;
-        let digest =
-            Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
-        digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
+        AddressTag::of(address, self.salt.lock().as_deref()?)
     }
 
     fn storage(&self) -> watch::Receiver<Storage> {

@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 
 use mysql_async::{Params, Value};
 use smallvec::SmallVec;
-use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::MySqlStore;
 use super::link::{Trouble, Work, take};
@@ -21,7 +20,29 @@ use crate::slot::{Room, Slot, SlotTime};
 use crate::store::{StorageMode, StoreError};
 
 /// How often a transaction is tried again when others are in its way.
-const ATTEMPTS: u32 = 6;
+pub(super) const ATTEMPTS: u64 = 6;
+
+/// Tries a transaction again while others are in its way. A macro, since a closure that borrows cannot be sent.
+macro_rules! insist {
+    ($store:expr, $attempt:expr) => {{
+        let started = tokio::time::Instant::now();
+        let mut tried = 1;
+        loop {
+            match $attempt.await {
+                Err(Trouble::Conflict) if tried < super::rooms::ATTEMPTS => {
+                    tokio::time::sleep(std::time::Duration::from_millis(tried)).await;
+                    tried += 1;
+                }
+                Err(trouble) => break Err($store.failed(trouble)),
+                Ok(done) => {
+                    $store.picture.observe(crate::event::Observation::StoreTime(started.elapsed()));
+                    break Ok(done);
+                }
+            }
+        }
+    }};
+}
+pub(super) use insist;
 
 /// What was decided about rooms.
 pub(super) struct Decided<R> {
@@ -53,31 +74,17 @@ impl MySqlStore {
         actor: Option<ActorId>,
         mut decide: impl FnMut(&mut Sheet) -> Decided<R>,
     ) -> Result<R, StoreError> {
-        let started = Instant::now();
         let until = self.link.until();
         let _in_hand = self.take_in_hand(rooms, until).await?;
-        for attempt in 1.. {
-            match self.try_change(rooms, until, &mut decide).await {
-                Ok((decided, sheet)) => {
-                    self.picture.observe(Observation::StoreTime(started.elapsed()));
-                    let seq = self.seq.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.tell(
-                        &sheet,
-                        rooms,
-                        (Source::Command, seq),
-                        actor,
-                        decided.absence,
-                        &decided.given_up,
-                    );
-                    return Ok(decided.outcome);
-                }
-                Err(Trouble::Conflict) if attempt < ATTEMPTS => {
-                    sleep(Duration::from_millis(attempt.into())).await
-                }
-                Err(trouble) => return Err(self.failed(trouble)),
-            }
-        }
-        Err(StoreError::Timeout)
+        let (decided, sheet) = insist!(self, self.try_change(rooms, until, &mut decide))?;
+        let seq = self.next_seq();
+        self.tell(&sheet, rooms, (Source::Command, seq), actor, decided.absence, &decided.given_up);
+        Ok(decided.outcome)
+    }
+
+    /// The number of what was just learnt.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     async fn try_change<R>(

@@ -24,7 +24,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::RedisError;
-use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -291,10 +290,7 @@ impl HoldStore for RedisStore {
     }
 
     fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {
-        let salt = self.salt.lock().clone()?;
-        let digest =
-            Sha256::new().chain_update(salt).chain_update(address.to_canonical().to_string()).finalize();
-        digest.first_chunk().map(|bytes| AddressTag(u64::from_be_bytes(*bytes)))
+        AddressTag::of(address, self.salt.lock().as_deref()?)
     }
 
     fn storage(&self) -> watch::Receiver<Storage> {
