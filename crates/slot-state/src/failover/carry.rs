@@ -1,55 +1,104 @@
 //! What moves when another store begins to decide, and how MySQL's locks and their copies in Redis are kept alike.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::switch::{Record, Store};
+use super::switch::{Raise, Record, Store};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, DeselectAsk, HoldError, Lock, LockAsk, Releaser, Selection};
+use crate::hold::{Carried, HoldError, Lock, LockAsk, Selection};
 use crate::redis::LockKeeper;
-use crate::slot::{ClientId, Slot};
+use crate::slot::Slot;
 use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Requests wait while holds move, but not longer than this; the rest is made up for afterwards.
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
 /// A selection renewed here within this is one of this gateway's pages: two renewals may have failed.
 const RENEWED_WITHIN: Duration = Duration::from_secs(6);
-/// How long to try again what could not be carried back in time.
+/// How long to try to read the deciding store, where it could not be read in time.
 const TRIES: u32 = 20;
+/// How often a gateway that follows looks whether all is carried.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads of Redis wait no longer for MySQL than this.
 const KEEPER_PATIENCE: Duration = Duration::from_millis(500);
 /// A lock younger than this may still be on its way: row first, copy second.
 const SETTLED: Duration = Duration::from_secs(3);
 
 impl Failover {
+    /// Raises the record and, if nobody was faster, goes by it. Whoever follows on Redis waits until the record is
+    /// there: all is carried before, and nobody gives up what is carried only then.
+    pub(super) async fn switch_to(self: &Arc<Self>, record: Record, at: Store) -> Raise {
+        if at == Store::Mysql {
+            let raise = self.raise(at, record).await;
+            if raise == Raise::Raised {
+                self.adopt(record, Some(at)).await;
+            }
+            return raise;
+        }
+        // MySQL is away.
+        let _alone = self.gate.write().await;
+        let carried = within(MOVE_WITHIN, self.carry_picture(record)).await;
+        let raise = self.raise(at, record).await;
+        if raise == Raise::Raised {
+            self.decide_on_redis(record, carried).await;
+        }
+        raise
+    }
+
     /// From now on this holds. What is held comes over from the other store as far as it is known. `raised_at`: where
     /// this gateway raised the record, if it did.
     pub(super) async fn adopt(self: &Arc<Self>, record: Record, raised_at: Option<Store>) {
         let _alone = self.gate.write().await;
-        let began = Instant::now();
+        if record.mode == Store::Redis {
+            let carried = match raised_at {
+                // What was written since the first pass.
+                Some(_) => within(MOVE_WITHIN, self.carry_back(record)).await,
+                None => within(MOVE_WITHIN, self.wait_for(record)).await,
+            };
+            // Where it stands already, that is as good.
+            let raised = within(MOVE_WITHIN, self.redis.raise(record)).await;
+            return self.decide_on_redis(record, carried.and(raised.map(drop))).await;
+        }
         let before = self.now.lock().record;
         let held = self.picture.selections();
-        self.redis.believe(record);
-        *self.now.lock() = Deciding { record, writable: true, since: Some(began) };
+        let began = self.go_by(record);
         let moving = async {
-            match record.mode {
-                Store::Mysql if before.mode == Store::Mysql => Ok(()),
-                Store::Mysql if raised_at.is_some() => self.mysql.take_over(&held).await,
+            match (before.mode, raised_at) {
+                (Store::Mysql, _) => Ok(()),
+                (Store::Redis, Some(_)) => self.mysql.take_over(&held).await,
                 // Whoever raised the record carries all; the others what they renew.
-                Store::Mysql => self.mysql.take_over(&self.renewed_lately(held)).await,
-                Store::Redis => self.move_to_redis(record, held, raised_at).await,
+                (Store::Redis, None) => self.mysql.take_over(&self.renewed_lately(held)).await,
             }
         };
-        if let Err(error) = timeout(MOVE_WITHIN, moving).await.unwrap_or(Err(StoreError::Timeout)) {
+        let moved = within(MOVE_WITHIN, moving).await;
+        self.moved(record, began, moved);
+    }
+
+    fn go_by(&self, record: Record) -> Instant {
+        let began = Instant::now();
+        self.redis.believe(record);
+        *self.now.lock() = Deciding { record, writable: true, since: Some(began) };
+        began
+    }
+
+    /// All is carried that could be, and the record is in Redis.
+    async fn decide_on_redis(self: &Arc<Self>, record: Record, carried: Result<(), StoreError>) {
+        let began = self.go_by(record);
+        self.picture.decide(StorageMode::Redis);
+        let read = within(MOVE_WITHIN, self.redis.read_anew()).await;
+        self.moved(record, began, carried.and(read));
+    }
+
+    fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
+        if let Err(error) = moved {
             let elapsed_ms = began.elapsed().as_millis() as u64;
             tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
             // Whatever could not be carried: from here on the deciding store is shown.
             self.picture.decide(record.mode.into());
-            tokio::spawn(self.clone().make_up_for(record, raised_at));
+            tokio::spawn(self.clone().make_up_for(record));
         }
     }
 
@@ -62,99 +111,58 @@ impl Failover {
         held
     }
 
-    async fn move_to_redis(
-        &self,
-        record: Record,
-        held: Vec<(Slot, Selection)>,
-        raised_at: Option<Store>,
-    ) -> Result<(), StoreError> {
-        let carried = self.carry_over(record, held, raised_at).await;
-        self.picture.decide(StorageMode::Redis);
-        carried.and(self.redis.read_anew().await)
-    }
-
-    async fn carry_over(
-        &self,
-        record: Record,
-        held: Vec<(Slot, Selection)>,
-        raised_at: Option<Store>,
-    ) -> Result<(), StoreError> {
-        let _ = self.redis.raise(record).await?;
-        match raised_at {
-            // What was written since the first pass.
-            Some(Store::Mysql) => self.carry_back_again(record).await,
-            // MySQL is away: what is known of it.
-            Some(Store::Redis) => {
-                let locks = self.picture.locks();
-                self.unproven.lock().extend(locks.iter().map(|(slot, _)| *slot));
-                self.carry(Carried { selections: held, locks }, &[], record).await.map(drop)
-            }
-            None => Ok(()),
+    /// Whoever raised this record carries what is held, and then has it in Redis too.
+    async fn wait_for(&self, record: Record) -> Result<(), StoreError> {
+        while self.redis.record().await? < record {
+            sleep(LOOK_EVERY).await;
         }
+        Ok(())
     }
 
-    /// Tries again what could not be carried, as long as nothing else is decided on. Its holders' renewals put back
-    /// selections meanwhile.
-    async fn make_up_for(self: Arc<Self>, record: Record, raised_at: Option<Store>) {
+    /// Shows what the deciding store says, as soon as it can be read. Selections are put back by their holders'
+    /// renewals meanwhile; locks that are in Redis are compared with MySQL's.
+    async fn make_up_for(self: Arc<Self>, record: Record) {
         for _ in 0..TRIES {
             sleep(Duration::from_secs(1)).await;
             if self.now.lock().record != record {
                 return;
             }
-            let done = match (record.mode, raised_at) {
-                (Store::Mysql, _) => self.mysql.read_anew().await,
-                (Store::Redis, Some(Store::Mysql)) => self.carry_back_again(record).await,
-                (Store::Redis, _) => self.redis.read_anew().await,
+            let read = match record.mode {
+                Store::Mysql => self.mysql.read_anew().await,
+                Store::Redis => self.redis.read_anew().await,
             };
-            if done.is_ok() {
+            if read.is_ok() {
+                if record.mode == Store::Redis {
+                    self.doubt(&self.picture.locks());
+                }
                 return;
             }
         }
     }
 
-    /// Copies all that MySQL holds to Redis, before Redis decides.
+    fn doubt(&self, locks: &[(Slot, Lock)]) {
+        self.unproven.lock().extend(locks.iter().map(|(slot, _)| *slot));
+    }
+
+    /// Copies to Redis what is known of MySQL, which is away.
+    async fn carry_picture(&self, record: Record) -> Result<(), StoreError> {
+        let holds = Carried { selections: self.picture.selections(), locks: self.picture.locks() };
+        self.doubt(&holds.locks);
+        self.carry(holds, record).await
+    }
+
+    /// Copies all that MySQL holds to Redis, before Redis decides: once while MySQL takes writes, and what was written
+    /// since then when it takes none any more.
     pub(super) async fn carry_back(&self, record: Record) -> Result<(), StoreError> {
-        let holds = self.mysql.holds().await?;
-        let first = holds.selections.iter().map(|(slot, held)| (*slot, held.client.clone())).collect();
-        *self.first_pass.lock() = first;
-        self.carry(holds, &[], record).await.map(drop)
+        self.carry(self.mysql.holds().await?, record).await
     }
 
-    /// The second pass: what was given up on MySQL since the first goes again, then what was taken comes over.
-    async fn carry_back_again(&self, record: Record) -> Result<(), StoreError> {
-        let holds = self.mysql.holds().await?;
-        let first = self.first_pass.lock().clone();
-        let still: HashSet<(Slot, &ClientId)> =
-            holds.selections.iter().map(|(slot, held)| (*slot, &held.client)).collect();
-        for (slot, client) in first.iter().filter(|(slot, client)| !still.contains(&(*slot, client))) {
-            let by = Releaser::Client(client.clone());
-            match self.redis.deselect(DeselectAsk { slot: *slot, by, actor: None }).await {
-                Err(HoldError::Store(error)) => return Err(error),
-                Ok(()) | Err(HoldError::Refused(_)) => {}
-            }
-        }
-        // What the first pass copied may have been given up in Redis by now: it is not copied again.
-        let copied = self.carry(holds, &first, record).await?;
-        self.first_pass.lock().clear();
-        self.take_back_released(&copied).await
-    }
-
-    /// Selections in `there` are in Redis already.
-    async fn carry(
-        &self,
-        mut holds: Carried,
-        there: &[(Slot, ClientId)],
-        record: Record,
-    ) -> Result<Vec<(Slot, Lock)>, StoreError> {
-        let keep: HashSet<Slot> = holds.selections.iter().map(|(slot, _)| *slot).collect();
-        let fences: HashMap<Slot, u64> = holds.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
+    async fn carry(&self, holds: Carried, record: Record) -> Result<(), StoreError> {
+        let keep = holds.selections.iter().map(|(slot, held)| (*slot, held.client.clone())).collect();
+        let fences = holds.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
         // Old copies first: they would stand in the way of selections.
         self.redis.drop_stale(&keep, &fences, record.epoch).await?;
-        let there: HashSet<(Slot, &ClientId)> = there.iter().map(|(slot, client)| (*slot, client)).collect();
-        holds.selections.retain(|(slot, held)| !there.contains(&(*slot, &held.client)));
-        let locks = holds.locks.clone();
-        self.redis.carry(holds, record.epoch).await?;
-        Ok(locks)
+        self.redis.carry(holds, record.epoch).await
     }
 
     /// Makes Redis' copies like MySQL's locks. Locks just granted or given back are left to whoever is at it. Copies
@@ -216,6 +224,13 @@ impl Failover {
         }
         Ok(())
     }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, work).await.unwrap_or(Err(StoreError::Timeout))
 }
 
 #[async_trait]

@@ -104,14 +104,15 @@ impl Conductor {
             for output in self.switch.on(Instant::now(), input) {
                 match output {
                     Output::SwitchTo { record, at } => {
-                        let raise = store.raise(at, record).await;
+                        let began = Instant::now();
+                        let raise = store.switch_to(record, at).await;
                         if raise == Raise::Raised {
                             tracing::warn!(
                                 event = "storage_switched",
                                 storage = StorageMode::from(record.mode).as_str(),
-                                epoch = record.epoch
+                                epoch = record.epoch,
+                                elapsed_ms = began.elapsed().as_millis() as u64
                             );
-                            store.adopt(record, Some(at)).await;
                         }
                         inputs.push_back(Input::Raised(raise));
                     }
@@ -149,7 +150,7 @@ impl Conductor {
 }
 
 impl Failover {
-    async fn raise(&self, at: Store, record: Record) -> Raise {
+    pub(super) async fn raise(&self, at: Store, record: Record) -> Raise {
         let raised = match at {
             Store::Redis => self.redis.raise(record).await,
             Store::Mysql => self.mysql.raise(record).await,

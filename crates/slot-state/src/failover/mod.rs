@@ -92,8 +92,6 @@ pub(crate) struct Failover {
     storage: watch::Sender<Storage>,
     /// Selections that this gateway renewed, and when last.
     renewed: Mutex<HashMap<(Slot, ClientId), Instant>>,
-    /// Selections that the first pass of carrying back copied.
-    first_pass: Mutex<Vec<(Slot, ClientId)>>,
     /// Locks copied while MySQL could not be asked.
     unproven: Mutex<HashSet<Slot>>,
     began: Instant,
@@ -134,7 +132,6 @@ impl Failover {
             messages,
             storage,
             renewed: Mutex::default(),
-            first_pass: Mutex::default(),
             unproven: Mutex::default(),
             began: Instant::now(),
             own: own.clone(),
@@ -187,7 +184,10 @@ impl Failover {
             Err(error) => {
                 // Not granted: the row must not stand, least of all in the way of a selection that moves to MySQL.
                 if *is_new {
-                    self.mysql.revoke(ask).await.map_err(|error| in_mysql(error.into()))?;
+                    self.mysql
+                        .take_back(ask.slot, locked.fence)
+                        .await
+                        .map_err(|error| in_mysql(error.into()))?;
                 }
                 Err((Store::Redis, error))
             }

@@ -76,8 +76,18 @@ impl MySqlStore {
         Ok((Ok((locked, true)), sheet))
     }
 
-    /// Where Redis keeps the selections: takes the row away again that was granted there in vain, or given back.
-    /// Says whether there was one.
+    /// Takes away again a row that was made in vain, whichever store decides by now: nobody was told of it.
+    pub(crate) async fn take_back(&self, slot: Slot, fence: u64) -> Result<(), StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            let (date, time, employee) = slot_params(slot);
+            work.run(&self.queries.take_back_lock, (date, time, employee, fence)).await?;
+            work.commit().await
+        };
+        answer.await.map_err(|trouble| self.failed(trouble))
+    }
+
+    /// Where Redis keeps the selections: takes the row of a lock away that is given back. Says whether there was one.
     pub(crate) async fn revoke(&self, ask: &LockAsk) -> Result<bool, StoreError> {
         let answer = async {
             let mut work = self.link.begin(self.link.until()).await?;

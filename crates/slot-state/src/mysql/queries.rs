@@ -34,6 +34,8 @@ pub(super) struct Queries {
     pub(super) delete_lock: String,
     /// What is left of a lock that is over.
     pub(super) delete_dead_lock: String,
+    /// The lock with this fence.
+    pub(super) take_back_lock: String,
     /// A live lock, if it is this client's.
     pub(super) revoke_lock: String,
     pub(super) delete_dead_locks: String,
@@ -96,6 +98,9 @@ impl Queries {
             delete_dead_lock: format!(
                 "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? \
                  AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0) <= ?"
+            ),
+            take_back_lock: format!(
+                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND fence = ?"
             ),
             revoke_lock: format!(
                 "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ? \

@@ -1,7 +1,7 @@
-//! Carries holds from MySQL back to Redis, and removes what MySQL knows better: under an epoch that is to come, while
-//! MySQL still decides, and once more when it has come. The picture learns of it when everything is read anew.
+//! Carries holds from MySQL back to Redis, and removes what MySQL knows better: under an epoch that is to come, as
+//! long as it is not in force in Redis. The picture learns of it when everything is read anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::Script;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::value::chosen_word;
 use super::{RedisStore, keys, millis};
 use crate::hold::{Carried, Lock, Selection, Writer};
-use crate::slot::Slot;
+use crate::slot::{ClientId, Slot};
 use crate::store::StoreError;
 
 /// Slots in one script call: keeps the call around a millisecond.
@@ -19,7 +19,7 @@ const BATCH: usize = 100;
 impl RedisStore {
     /// Writes these with the time they have left. A selection gives way to whatever holds its slot, but for what a
     /// gateway wrote under an older epoch; to a lock gives way what stands there, but for the copy of a newer one.
-    /// [`StoreError::Elsewhere`] if the record in Redis is past `epoch`.
+    /// [`StoreError::Elsewhere`] if the record in Redis is past `epoch`; for selections also if it has come.
     pub(crate) async fn carry(&self, holds: Carried, epoch: u64) -> Result<(), StoreError> {
         for batch in holds.locks.chunks(BATCH) {
             self.carry_locks(batch, epoch).await?;
@@ -59,12 +59,11 @@ impl RedisStore {
         self.call_on(&self.scripts.sources.carry_locks, epoch, &keys, &args).await
     }
 
-    /// Removes what gateways wrote and MySQL does not have: selections of an epoch before this one whose slots are not
-    /// in `keep`; locks without a row or with a lower fence than their row's, which `locks` has by slot. A lock granted
-    /// while Redis decided under `epoch` stays: its row may be younger than `locks`.
+    /// Removes what gateways wrote and MySQL does not have: selections that are not in `keep`; locks without a row or
+    /// with a lower fence than their row's, which `locks` has by slot.
     pub(crate) async fn drop_stale(
         &self,
-        keep: &HashSet<Slot>,
+        keep: &HashMap<Slot, ClientId>,
         locks: &HashMap<Slot, u64>,
         epoch: u64,
     ) -> Result<(), StoreError> {
@@ -74,8 +73,8 @@ impl RedisStore {
             for slot in batch {
                 keys.extend([keys::active(*slot), keys::lock(*slot)]);
                 let row = locks.get(slot).map(u64::to_string).unwrap_or_default();
-                let kept = if keep.contains(slot) { "1" } else { "" };
-                args.extend([slot.time.to_string(), keys::user_suffix(slot.room), kept.to_owned(), row]);
+                let holder = keep.get(slot).map(ClientId::to_string).unwrap_or_default();
+                args.extend([slot.time.to_string(), keys::user_suffix(slot.room), holder, row]);
             }
             self.call_on(&self.scripts.sources.drop_stale, epoch, &keys, &args).await?;
         }

@@ -44,9 +44,9 @@ scripts! {
     renew: current agree hold commit selection;
     shorten: current agree hold commit;
     read: current agree hold;
-    carry_selections: current hold commit selection;
+    carry_selections: current before hold commit selection;
     carry_locks: current hold commit write_lock;
-    drop_stale: current hold;
+    drop_stale: current before hold;
     probe:;
     record:;
 }

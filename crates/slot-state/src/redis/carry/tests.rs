@@ -1,6 +1,6 @@
 //! On a real Redis: what carrying back writes, what it spares, what is dropped, and copies of locks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use support::RedisServer;
@@ -32,6 +32,10 @@ fn selections(selections: Vec<(Slot, Selection)>) -> Carried {
 
 fn locks(locks: Vec<(Slot, Lock)>) -> Carried {
     Carried { selections: Vec::new(), locks }
+}
+
+async fn drop_all_stale(rig: &Rig, epoch: u64) -> Result<(), StoreError> {
+    rig.store.drop_stale(&HashMap::new(), &HashMap::new(), epoch).await
 }
 
 /// A Redis on which `ann` selected 10:00 and locked 11:00 before MySQL stepped in.
@@ -141,8 +145,7 @@ async fn nothing_is_carried_or_dropped_under_an_epoch_that_is_past() {
     let held = vec![selection(slot("12:00"), "bob", LONG, BY_GATEWAY)];
     assert_eq!(rig.store.raise(redis_at(5)).await, Ok(Ok(())));
     assert_eq!(rig.store.carry(selections(held), 3).await, Err(StoreError::Elsewhere));
-    let nothing = (HashSet::new(), HashMap::new());
-    assert_eq!(rig.store.drop_stale(&nothing.0, &nothing.1, 3).await, Err(StoreError::Elsewhere));
+    assert_eq!(drop_all_stale(&rig, 3).await, Err(StoreError::Elsewhere));
     assert_eq!(selected_by(&redis, slot("10:00")).await.as_deref(), Some("ann"));
     assert_eq!(selected_by(&redis, slot("12:00")).await, None);
 }
@@ -155,7 +158,7 @@ async fn more_than_one_batch_is_carried_and_dropped() {
     assert_eq!(rig.store.carry(Carried { selections: held, locks: locked }, 3).await, Ok(()));
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "appointease_active_*_09:00"]).await.len(), 250);
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "appointease_lock_*_10:00"]).await.len(), 250);
-    assert_eq!(rig.store.drop_stale(&HashSet::new(), &HashMap::new(), 5).await, Ok(()));
+    assert_eq!(drop_all_stale(&rig, 5).await, Ok(()));
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "appointease_active_*"]).await.len(), 0);
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "appointease_lock_*"]).await.len(), 0);
 }
@@ -172,7 +175,7 @@ async fn what_gateways_left_and_mysql_does_not_have_is_dropped_and_phps_stays() 
         locks: vec![lock(slot("15:00"), "bob", LONG, fence + 1), lock(slot("16:00"), "cis", LONG, fence + 2)],
     };
     assert_eq!(rig.store.carry(carried, 3).await, Ok(()));
-    let keep = HashSet::from([slot("10:00")]);
+    let keep = HashMap::from([(slot("10:00"), client("ann")), (slot("14:00"), client("bob"))]);
     let rows = HashMap::from([(slot("11:00"), fence), (slot("16:00"), fence + 3)]);
     assert_eq!(rig.store.drop_stale(&keep, &rows, 3).await, Ok(()));
     assert_eq!(selected_by(&redis, slot("10:00")).await.as_deref(), Some("ann"), "kept");
@@ -183,24 +186,39 @@ async fn what_gateways_left_and_mysql_does_not_have_is_dropped_and_phps_stays() 
     );
     assert_eq!(locked_by(&redis, slot("15:00")).await, None, "carried, but its row is gone since");
     assert_eq!(locked_by(&redis, slot("16:00")).await, None, "its row is of a newer lock");
-    assert_eq!(rig.store.drop_stale(&HashSet::new(), &HashMap::new(), 3).await, Ok(()));
+    assert_eq!(drop_all_stale(&rig, 3).await, Ok(()));
     assert_eq!(selected_by(&redis, slot("10:00")).await, None);
     assert!(!redis.run::<bool>(&["EXISTS", &keys::user(&client("ann"), slot("10:00").room)]).await);
     assert_eq!(locked_by(&redis, slot("11:00")).await, None);
-    assert_eq!(selected_by(&redis, slot("14:00")).await.as_deref(), Some("bob"), "of this epoch");
+    assert_eq!(selected_by(&redis, slot("14:00")).await, None, "given up since it was carried");
     assert_eq!(selected_by(&redis, slot("12:00")).await.as_deref(), Some("pia"));
     assert_eq!(locked_by(&redis, slot("13:00")).await, Some(("pia".to_owned(), 0)));
 }
 
 #[tokio::test]
-async fn a_lock_granted_since_redis_decides_again_outlives_rows_that_were_read_before() {
-    let (redis, rig, fence) = before_failover().await;
+async fn another_client_that_selected_since_the_first_pass_has_the_slot_after_the_second() {
+    let (redis, rig, _) = before_failover().await;
+    let (ten, twelve) = (slot("10:00"), slot("12:00"));
+    let first = [selection(twelve, "bob", LONG, BY_GATEWAY)];
+    assert_eq!(rig.store.carry(selections(first.to_vec()), 3).await, Ok(()));
+    // By then bob has moved, and cis is where he was.
+    let second = [selection(ten, "bob", LONG, BY_GATEWAY), selection(twelve, "cis", LONG, BY_GATEWAY)];
+    let keep = HashMap::from([(ten, client("bob")), (twelve, client("cis"))]);
+    assert_eq!(rig.store.drop_stale(&keep, &HashMap::new(), 3).await, Ok(()));
+    assert_eq!(rig.store.carry(selections(second.to_vec()), 3).await, Ok(()));
+    assert_eq!(selected_by(&redis, ten).await.as_deref(), Some("bob"));
+    assert_eq!(selected_by(&redis, twelve).await.as_deref(), Some("cis"));
+}
+
+#[tokio::test]
+async fn selections_are_neither_carried_nor_dropped_once_redis_decides_under_that_epoch() {
+    let (redis, rig, _) = before_failover().await;
     return_to_redis(&rig).await;
-    let locked = Locked { ttl: LONG, fence: fence + 9 };
-    rig.store.copy_lock(&ask(slot("15:00"), "bob"), &locked).await.expect("granted");
-    assert_eq!(rig.store.drop_stale(&HashSet::new(), &HashMap::new(), 3).await, Ok(()));
-    assert_eq!(locked_by(&redis, slot("15:00")).await, Some(("bob".to_owned(), fence + 9)));
-    assert_eq!(locked_by(&redis, slot("11:00")).await, None);
+    let held = vec![selection(slot("12:00"), "bob", LONG, BY_GATEWAY)];
+    assert_eq!(rig.store.carry(selections(held), 3).await, Err(StoreError::Elsewhere));
+    assert_eq!(drop_all_stale(&rig, 3).await, Err(StoreError::Elsewhere));
+    assert_eq!(selected_by(&redis, slot("10:00")).await.as_deref(), Some("ann"));
+    assert_eq!(selected_by(&redis, slot("12:00")).await, None);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ for index = 1, (#KEYS - 1) / 3 do
       local user = ARGV[3] .. selected.client_id .. ARGV[at + 3]
       if text(user) == slot_time then redis.call('DEL', user) end
     end
-    write_lock(lock, locks, client, slot_time, ARGV[at + 2] .. slot_time, ARGV[at + 4], fence, true)
+    write_lock(lock, locks, client, slot_time, ARGV[at + 2] .. slot_time, ARGV[at + 4], fence)
     highest = math.max(highest, fence)
   end
 end
