@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::due::DueQueue;
 use crate::event::{Absence, Change, EndReason, HoldEnded, Observation, SlotFact, Source, Watcher};
-use crate::hold::{ActorId, HoldKind, Lock, Selection};
+use crate::hold::{ActorId, HoldKind, Lock, LockAsk, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{Storage, StorageMode};
 
@@ -256,8 +256,9 @@ impl Picture {
     }
 
     /// A lock was given back for certain, though the store that shows it failed to say so.
-    pub(crate) fn give_up_lock(&self, slot: Slot, client: &ClientId, actor: Option<ActorId>) {
-        let (now, watcher) = (Instant::now(), self.watcher());
+    pub(crate) fn give_up_lock(&self, given: &LockAsk) {
+        let LockAsk { slot, client, actor } = given;
+        let (slot, actor, now, watcher) = (*slot, *actor, Instant::now(), self.watcher());
         let Some(mut slots) = self.rooms.get_mut(&slot.room) else { return };
         let Some(entry) = slots.get_mut(&slot.time) else { return };
         if entry.lock.as_ref().is_some_and(|lock| lock.client == *client) {

@@ -9,17 +9,18 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::switch::{Raise, Record, Store};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, HoldError, Lock, LockAsk, Selection};
+use crate::hold::{Carried, DeselectAsk, HoldError, Lock, LockAsk, Releaser};
 use crate::redis::LockKeeper;
 use crate::slot::Slot;
 use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Requests wait while holds move, but not longer than this; the rest is made up for afterwards.
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
-/// A selection renewed here within this is one of this gateway's pages: two renewals may have failed.
-const RENEWED_WITHIN: Duration = Duration::from_secs(6);
 /// How long to try to read the deciding store, where it could not be read in time.
 const TRIES: u32 = 20;
+/// When it is looked whether something came over that was given up: sweeps show it by then.
+const GIVE_UP_AGAIN: [Duration; 3] =
+    [Duration::from_millis(300), Duration::from_millis(900), Duration::from_secs(3)];
 /// How often a gateway that follows looks whether all is carried.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads of Redis wait no longer for MySQL than this.
@@ -64,13 +65,15 @@ impl Failover {
         }
         let before = self.now.lock().record;
         let held = self.picture.selections();
+        let ours = self.served.lock().of_ours(held.clone());
+        // Whoever raised the record carries all; the others what their clients hold.
+        let others = if raised_at.is_some() { held } else { Vec::new() };
+        let given_back = self.given_back.lock().clone();
         let began = self.go_by(record);
         let moving = async {
-            match (before.mode, raised_at) {
-                (Store::Mysql, _) => Ok(()),
-                (Store::Redis, Some(_)) => self.mysql.take_over(&held).await,
-                // Whoever raised the record carries all; the others what they renew.
-                (Store::Redis, None) => self.mysql.take_over(&self.renewed_lately(held)).await,
+            match before.mode {
+                Store::Mysql => Ok(()),
+                Store::Redis => self.mysql.take_over(&ours, &others, &given_back).await,
             }
         };
         let moved = within(MOVE_WITHIN, moving).await;
@@ -93,6 +96,7 @@ impl Failover {
     }
 
     fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
+        tokio::spawn(self.clone().give_up_again(record));
         if let Err(error) = moved {
             let elapsed_ms = began.elapsed().as_millis() as u64;
             tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
@@ -102,13 +106,23 @@ impl Failover {
         }
     }
 
-    fn renewed_lately(&self, mut held: Vec<(Slot, Selection)>) -> Vec<(Slot, Selection)> {
-        let renewed = self.renewed.lock();
-        held.retain(|(slot, held)| {
-            let last = renewed.get(&(*slot, held.client.clone()));
-            last.is_some_and(|last| last.elapsed() < RENEWED_WITHIN)
-        });
-        held
+    /// Another gateway may have carried what it did not know to be given up here.
+    async fn give_up_again(self: Arc<Self>, record: Record) {
+        for pause in GIVE_UP_AGAIN {
+            sleep(pause).await;
+            let given_up = self.served.lock().given_up();
+            for (slot, client) in given_up {
+                let is_there = self.picture.selection(slot).is_some_and(|held| held.client == client);
+                // It may have been selected again just now.
+                let is_given_up = self.served.lock().is_given_up(&client, slot);
+                if !is_there || !is_given_up || self.now.lock().record != record {
+                    continue;
+                }
+                // If it fails, the next time or the selection's own deadline will do.
+                let by = Releaser::Client(client);
+                let _ = self.store(record.mode).deselect(DeselectAsk { slot, by, actor: None }).await;
+            }
+        }
     }
 
     /// Whoever raised this record carries what is held, and then has it in Redis too.

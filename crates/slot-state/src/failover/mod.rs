@@ -3,9 +3,10 @@
 
 mod carry;
 mod conductor;
+mod served;
 mod switch;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,7 +20,8 @@ use tokio::time::{Instant, timeout};
 pub(crate) use switch::{Peer, Record, Store};
 
 use crate::hold::{
-    AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Renewal, Renewed, SelectAsk, Selected,
+    AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed, SelectAsk,
+    Selected,
 };
 use crate::mysql::MySqlStore;
 use crate::picture::Picture;
@@ -27,19 +29,15 @@ use crate::redis::RedisStore;
 use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use conductor::{Conductor, Message};
+use served::{SETTLING, Served};
 
 /// How often a request is tried: on the store that fails, once more behind a probe, on the other, and once more should
 /// the gateways change their minds meanwhile.
 const TRIES: u32 = 4;
-/// Beyond so many remembered renewals the old ones are forgotten.
-const MOST_RENEWED: usize = 20_000;
 /// How long a request waits to hear who decides.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Selections renewed in one go: a change of store waits for what was begun, so that must not take long.
 const AT_ONCE: usize = 128;
-/// For so long after a change of store a selection that is not there did not come over, rather than being taken away.
-const SETTLING: Duration = Duration::from_secs(15);
-
 /// Carries out a request on the store that decides, again when that failed or another one does now.
 macro_rules! on_deciding {
     ($self:ident, $store:ident => $request:expr) => {{
@@ -90,8 +88,9 @@ pub(crate) struct Failover {
     gate: RwLock<()>,
     messages: mpsc::UnboundedSender<Message>,
     storage: watch::Sender<Storage>,
-    /// Selections that this gateway renewed, and when last.
-    renewed: Mutex<HashMap<(Slot, ClientId), Instant>>,
+    served: Mutex<Served>,
+    /// Locks whose rows are gone and whose copies could not be removed, by requests that are under way.
+    given_back: Mutex<Vec<LockAsk>>,
     /// Locks copied while MySQL could not be asked.
     unproven: Mutex<HashSet<Slot>>,
     began: Instant,
@@ -131,7 +130,8 @@ impl Failover {
             gate: RwLock::new(()),
             messages,
             storage,
-            renewed: Mutex::default(),
+            served: Mutex::default(),
+            given_back: Mutex::default(),
             unproven: Mutex::default(),
             began: Instant::now(),
             own: own.clone(),
@@ -207,41 +207,26 @@ impl Failover {
             // It was this client's until then; what is there now came after.
             Err((_, HoldError::Refused(Refusal::LockLost | Refusal::NotOwner))) if *revoked => Ok(()),
             Err((Store::Redis, HoldError::Store(error))) if *revoked => {
-                self.picture.give_up_lock(ask.slot, &ask.client, ask.actor);
+                self.picture.give_up_lock(ask);
+                // A Redis that can be read shows it again.
+                self.given_back.lock().push(ask.clone());
                 Err((Store::Redis, error.into()))
             }
             other => other,
         }
     }
 
-    /// What was not renewed since the last change of store and is not there, did not come over: it is put back.
+    /// What was neither selected nor renewed since the last change of store and is not there, did not come over: it is
+    /// put back.
     fn after_a_change(&self, renewals: &[Renewal]) -> Vec<Renewal> {
         let mut renewals = renewals.to_vec();
         if let Some(since) = self.now.lock().since.filter(|since| since.elapsed() < SETTLING) {
-            let renewed = self.renewed.lock();
-            let not_yet = |renewal: &Renewal| {
-                let last = renewed.get(&(renewal.slot, renewal.client.clone()));
-                last.is_none_or(|last| *last < since)
-            };
-            renewals.iter_mut().for_each(|renewal| renewal.put_back |= not_yet(renewal));
-        }
-        renewals
-    }
-
-    fn note_renewed(&self, renewals: &[Renewal], outcomes: &[Renewed]) {
-        let now = Instant::now();
-        let mut renewed = self.renewed.lock();
-        for (renewal, outcome) in renewals.iter().zip(outcomes) {
-            let key = (renewal.slot, renewal.client.clone());
-            match outcome {
-                Renewed::Kept | Renewed::PutBack => _ = renewed.insert(key, now),
-                Renewed::Lost | Renewed::Superseded => _ = renewed.remove(&key),
-                Renewed::Unknown => {}
+            let served = self.served.lock();
+            for renewal in &mut renewals {
+                renewal.put_back |= !served.is_held_since(&renewal.client, renewal.slot, since);
             }
         }
-        if renewed.len() > MOST_RENEWED {
-            renewed.retain(|_, at| now.saturating_duration_since(*at) < SETTLING);
-        }
+        renewals
     }
 
     async fn lock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<Locked, HoldError> {
@@ -251,7 +236,9 @@ impl Failover {
 
     async fn unlock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<(), HoldError> {
         let mut revoked = false;
-        on_both!(self => self.unlock_through(&ask, &mut revoked))
+        let unlocked = on_both!(self => self.unlock_through(&ask, &mut revoked));
+        self.given_back.lock().retain(|given| (given.slot, &given.client) != (ask.slot, &ask.client));
+        unlocked
     }
 
     /// Runs to its end even if whoever asked is gone: a lock is more than one step.
@@ -288,15 +275,27 @@ impl AsStoreError for HoldError {
 #[async_trait]
 impl HoldStore for Failover {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
-        on_deciding!(self, store => store.select(ask.clone()))
+        let selected = on_deciding!(self, store => store.select(ask.clone()));
+        if let Ok(Selected::Selection) = selected {
+            self.served.lock().selected(&ask.client, ask.slot);
+        }
+        selected
     }
 
     async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
-        on_deciding!(self, store => store.deselect(ask.clone()))
+        let deselected = on_deciding!(self, store => store.deselect(ask.clone()));
+        if let (Ok(()), Releaser::Client(client)) = (&deselected, &ask.by) {
+            self.served.lock().gave_up(client, ask.slot);
+        }
+        deselected
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        Self::to_the_end(self.own()?.lock_to_the_end(ask)).await
+        let locked = Self::to_the_end(self.own()?.lock_to_the_end(ask.clone())).await;
+        if locked.is_ok() {
+            self.served.lock().gave_up(&ask.client, ask.slot);
+        }
+        locked
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
@@ -314,7 +313,7 @@ impl HoldStore for Failover {
                 vec![Renewed::Unknown; some.len()]
             };
             let outcomes = outcomes.unwrap_or_else(unknown);
-            self.note_renewed(some, &outcomes);
+            self.served.lock().renewed(some, &outcomes);
             renewed.extend(outcomes);
         }
         match failed {

@@ -1,6 +1,6 @@
 //! What the gateways agree on, as it stands in the database: which store decides, and who is alive to see it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use super::link::{Trouble, Work, take};
 use super::queries::room_params;
 use super::rooms::Decided;
 use super::sheet::Sheet;
+use super::transients::Stored;
 use crate::event::Absence;
 use crate::failover::{Peer, Record, Store};
-use crate::hold::{Carried, Lock, Selection, Writer};
+use crate::hold::{Carried, Lock, LockAsk, Selection, Writer};
 use crate::slot::{Room, Slot};
 use crate::store::{StorageMode, StoreError};
 
@@ -149,30 +150,43 @@ impl MySqlStore {
     }
 
     /// Begins to decide: what stood here from an earlier time is removed, what is held elsewhere is put where nobody has
-    /// anything, for the time it has left, and the picture is told all.
-    pub(crate) async fn take_over(&self, held: &[(Slot, Selection)]) -> Result<(), StoreError> {
+    /// anything, for the time it has left, and the picture is told all. `ours` are selections of clients that this
+    /// gateway serves: what others carried for these clients gives way. The holders of locks in `given_back` are not
+    /// told that they lost them.
+    pub(crate) async fn take_over(
+        &self,
+        ours: &[(Slot, Selection)],
+        others: &[(Slot, Selection)],
+        given_back: &[LockAsk],
+    ) -> Result<(), StoreError> {
         // A sweep would tell of what has not come over yet.
         let _no_sweep = self.sweeping.lock().await;
         self.picture.decide(StorageMode::Mysql);
-        let carried = self.carry(held).await;
+        given_back.iter().for_each(|given| self.picture.give_up_lock(given));
+        let carried = self.carry(ours, others).await;
         carried.and(self.read_everything().await)
     }
 
-    async fn carry(&self, held: &[(Slot, Selection)]) -> Result<(), StoreError> {
+    async fn carry(
+        &self,
+        ours: &[(Slot, Selection)],
+        others: &[(Slot, Selection)],
+    ) -> Result<(), StoreError> {
         let sheet = self.read_all().await.map_err(|trouble| self.failed(trouble))?;
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let mut rooms: BTreeSet<Room> = held.iter().map(|(slot, _)| slot.room).collect();
-        rooms.extend(sheet.rooms.iter().filter(|(_, room)| room.is_older(epoch)).map(|(room, _)| *room));
-        let mut sorted = held.to_vec();
-        sorted.sort_by_key(|(slot, _)| *slot);
-        let rooms: Vec<Room> = rooms.into_iter().collect();
+        let held = ours.iter().map(|held| (held, true)).chain(others.iter().map(|held| (held, false)));
+        let mut by_room: BTreeMap<Room, Vec<_>> = BTreeMap::new();
+        held.for_each(|held| by_room.entry(held.0.0.room).or_default().push(held));
+        let older = sheet.rooms.iter().filter(|(_, room)| room.is_older(epoch));
+        older.for_each(|(room, _)| _ = by_room.entry(*room).or_default());
+        let rooms: Vec<Room> = by_room.keys().copied().collect();
         for some in rooms.chunks(CARRY_ROOMS) {
             let decide = |sheet: &mut Sheet| {
-                some.iter().for_each(|room| sheet.drop_older(*room, epoch));
-                for (slot, selection) in
-                    sorted.iter().filter(|(slot, _)| some.binary_search(&slot.room).is_ok())
-                {
-                    self.put_carried(sheet, *slot, selection);
+                for room in some {
+                    sheet.drop_older(*room, epoch);
+                    for ((slot, selection), is_ours) in by_room.get(room).into_iter().flatten() {
+                        self.put_carried(sheet, *slot, selection, *is_ours);
+                    }
                 }
                 // What is not here did not come over; nobody took it away.
                 Decided { absence: Absence::WithStore, ..Decided::leave(()) }
@@ -187,12 +201,34 @@ impl MySqlStore {
         self.lock_ttl
     }
 
-    fn put_carried(&self, sheet: &mut Sheet, slot: Slot, selection: &Selection) {
+    fn is_by_others(&self, stored: &Stored) -> bool {
+        stored.ours.as_ref().is_some_and(|ours| ours.gateway != self.gateway)
+    }
+
+    fn put_carried(&self, sheet: &mut Sheet, slot: Slot, selection: &Selection, is_ours: bool) {
         let left = selection.deadline.saturating_duration_since(Instant::now());
-        let taken = sheet.selection(slot).is_some() || sheet.locks.contains_key(&slot);
-        // A client that chose again since then has another selection here.
-        if taken || left.is_zero() || !sheet.others(slot, &selection.client).is_empty() {
+        if left.is_zero() || sheet.locks.contains_key(&slot) {
             return;
+        }
+        if let Some(mut held) = sheet.selection(slot).cloned() {
+            // Another gateway carried it before, which did not know of its last renewals.
+            let ends = sheet.now + i64::try_from(left.as_millis()).unwrap_or(i64::MAX / 2);
+            if held.client == selection.client
+                && let Some(ours) = &mut held.ours
+                && ours.expires_at < ends
+            {
+                ours.expires_at = ends;
+                sheet.put(slot, held);
+            }
+            return;
+        }
+        for other in sheet.others(slot, &selection.client) {
+            let carried_by_others = sheet.selection(other).is_some_and(|stored| self.is_by_others(stored));
+            if !(is_ours && carried_by_others) {
+                // A client that chose again since then has another selection here.
+                return;
+            }
+            sheet.remove(other);
         }
         let (chosen, address) = match selection.writer {
             Writer::Gateway { chosen, address } => (chosen, address),
