@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use slot_state::{
-    DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig, StoreError,
-    Watcher,
+    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig,
+    StoreError, Watcher,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -106,7 +107,7 @@ pub async fn run(
 }
 
 fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> {
-    let OpenStore { store, picture, mut tasks } = slot_state::open(&StoreConfig {
+    let OpenStore { store, picture, bookings, mut tasks } = slot_state::open(&StoreConfig {
         redis_url: config.redis.url.as_ref().map(|url| url.expose().to_owned()),
         redis_command_timeout: config.redis.command_timeout(),
         mysql: config.mysql.url.as_ref().map(|url| MySqlConfig {
@@ -116,6 +117,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
             sweep_every: Duration::from_millis(config.mysql.sweep_ms),
         }),
         lock_ttl: config.slots.lock_ttl(),
+        calendar: Calendar::always_open(TimeZone::UTC, config.slots.grid()),
     })?;
     let metrics = Arc::new(Metrics::default());
     metrics.storage_writable.set(i64::from(store.storage().borrow().writable));
@@ -136,6 +138,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         commands: Commands {
             store,
             picture,
+            bookings,
             presence,
             limits: Limits::new(&config.security),
             metrics: metrics.clone(),

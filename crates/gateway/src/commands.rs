@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slot_state::{
-    ActorId, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture, Releaser, Room,
-    SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
+    ActorId, Bookings, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture,
+    Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
 };
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub struct Commands {
     pub store: Arc<dyn HoldStore>,
     /// Serves the reads.
     pub picture: Arc<Picture>,
+    /// Serves the reads of what can be booked.
+    pub bookings: Arc<Bookings>,
     /// Knows who is connected.
     pub presence: Arc<Presence>,
     /// Rates and counts.

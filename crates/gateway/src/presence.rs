@@ -165,6 +165,7 @@ impl Presence {
             EndReason::Expired => "expired",
             EndReason::Superseded => "superseded",
             EndReason::Lost | EndReason::Vanished => "lost",
+            EndReason::Booked => "booked",
         };
         if ended.kind == HoldKind::Selection {
             let alive = entry.is_alive();

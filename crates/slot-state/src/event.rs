@@ -85,6 +85,8 @@ pub enum EndReason {
     Lost,
     /// It went with the store; its holder's gateway may put it back.
     Vanished,
+    /// The slot was booked.
+    Booked,
 }
 
 /// Something worth counting.

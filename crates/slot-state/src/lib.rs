@@ -8,6 +8,8 @@
 //! Invariants: a slot has one holder at most, but for what foreign writers overwrite; a client has one selection a
 //! room at most; the picture never shows an older fact after a newer one, and nothing past its deadline.
 
+mod booking;
+mod bookings;
 mod due;
 mod event;
 mod failover;
@@ -22,6 +24,10 @@ mod slot;
 mod store;
 mod view;
 
+pub use booking::{
+    AppointmentRef, BookError, BookRefusal, Booking, Customer, IdempotencyKey, InvalidKey, NewBooking,
+};
+pub use bookings::{Availability, Bookings, Calendar, ClosedDay, Grid};
 pub use event::{EndReason, HoldEnded, Observation, Watcher};
 pub use hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, HoldKind, Lock, LockAsk, Locked,

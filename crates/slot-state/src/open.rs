@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::bookings::{Bookings, Calendar};
 use crate::failover::Failover;
 use crate::memory::MemoryStore;
 use crate::mysql::{MySqlConfig, MySqlStore};
@@ -24,6 +25,8 @@ pub struct StoreConfig {
     pub mysql: Option<MySqlConfig>,
     /// How long a lock lasts.
     pub lock_ttl: Duration,
+    /// When the site is open, where the database does not say.
+    pub calendar: Calendar,
 }
 
 /// A store at work.
@@ -32,6 +35,8 @@ pub struct OpenStore {
     pub store: Arc<dyn HoldStore>,
     /// Serves reads.
     pub picture: Arc<Picture>,
+    /// Serves reads of what can be booked.
+    pub bookings: Arc<Bookings>,
     /// What keeps both going; ends with this value.
     pub tasks: JoinSet<()>,
 }
@@ -74,7 +79,8 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
         (None, None) => Arc::new(MemoryStore::new(pen(StorageMode::Memory), config.lock_ttl)),
     };
     tasks.spawn(expire(picture.clone(), store.clone()));
-    Ok(OpenStore { store, picture, tasks })
+    let bookings = Arc::new(Bookings::new(picture.clone(), config.calendar.clone()));
+    Ok(OpenStore { store, picture, bookings, tasks })
 }
 
 /// Has the store look at every hold whose deadline has come.

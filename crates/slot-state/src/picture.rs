@@ -15,6 +15,8 @@ use crate::event::{Absence, Change, EndReason, HoldEnded, Observation, SlotFact,
 use crate::hold::{ActorId, HoldKind, Lock, LockAsk, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{Storage, StorageMode};
+use booked::BookedRooms;
+pub(crate) use booked::BookedSlots;
 
 /// How long an empty slot's sequence number is kept, so that a late answer does not bring back what is gone.
 /// Longer than any command's deadline.
@@ -26,6 +28,7 @@ pub struct Picture {
     rooms: DashMap<Room, BTreeMap<SlotTime, Entry>>,
     clients: DashMap<ClientId, SmallVec<[Slot; 2]>>,
     due: DueQueue,
+    booked: BookedRooms,
     watcher: OnceLock<Weak<dyn Watcher>>,
     /// Which store's facts count.
     decided_by: RwLock<Option<StorageMode>>,
@@ -150,7 +153,10 @@ impl Picture {
             let locked_by_itself =
                 |client: &ClientId| entry.lock.as_ref().is_some_and(|lock| lock.client == *client);
             let selected_by = entry.selection.as_ref().map(|selection| &selection.client);
+            // Of what is booked, holders have heard.
+            let is_booked = self.is_booked(ending.slot);
             if let Some(old) = old_selection
+                && !is_booked
                 && selected_by != Some(&old.client)
                 && !locked_by_itself(&old.client)
             {
@@ -163,6 +169,7 @@ impl Picture {
                 ));
             }
             if let Some(old) = old_lock
+                && !is_booked
                 && !locked_by_itself(&old.client)
             {
                 let next = entry.lock.as_ref().map(|lock| &lock.client);
@@ -348,6 +355,7 @@ impl Ending<'_> {
     }
 }
 
+mod booked;
 mod reads;
 #[cfg(test)]
 mod tests;

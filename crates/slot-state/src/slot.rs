@@ -120,6 +120,16 @@ pub struct SlotTime(u16);
 impl SlotTime {
     /// 00:00.
     pub(crate) const FIRST: SlotTime = SlotTime(0);
+
+    /// Minutes since the day began.
+    pub fn minutes(self) -> u16 {
+        self.0
+    }
+
+    /// The time so many minutes after the day began, if that is in it.
+    pub fn from_minutes(minutes: u16) -> Option<Self> {
+        (minutes < 24 * 60).then_some(SlotTime(minutes))
+    }
 }
 
 impl FromStr for SlotTime {

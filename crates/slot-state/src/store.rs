@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::booking::{BookError, Booking, NewBooking};
 use crate::hold::{
     AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Renewal, Renewed, SelectAsk, Selected,
 };
 use crate::slot::{ClientId, Slot};
 
-/// Keeps selections and locks.
+/// Keeps selections and locks, and makes bookings.
 ///
 /// Every change is atomic. Before a method that changes something returns `Ok`, the picture that the store was
 /// opened with shows the change; changes by others reach it as the store learns of them. A method that returns a
@@ -25,6 +26,10 @@ use crate::slot::{ClientId, Slot};
 /// | deselect | granted | granted | granted, lock stays | refused `NotOwner` |
 /// | lock | granted | granted, selection becomes the lock | granted: same fence, time left | refused `SlotLocked` |
 /// | unlock | refused `LockLost` | refused `LockLost` | granted | refused `NotOwner` |
+/// | confirm | booked | booked | booked | refused `SlotLocked` |
+///
+/// A booked slot is refused as such; the same key again gets the first answer, with other data `OtherData`. With a
+/// booking its client's hold on the slot goes, and the picture shows both as one change.
 #[async_trait]
 pub trait HoldStore: Send + Sync + 'static {
     /// Selects a slot.
@@ -38,6 +43,9 @@ pub trait HoldStore: Send + Sync + 'static {
 
     /// Releases a lock.
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError>;
+
+    /// Books a slot for good.
+    async fn confirm(&self, ask: NewBooking) -> Result<Booking, BookError>;
 
     /// Renews selections for another `ttl`; answers in the order asked. All are tried even if some fail, which are
     /// [`Renewed::Unknown`] then; an error says that not one was answered.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use slot_state::SlotTime;
+use slot_state::{Grid, SlotTime};
 
 use super::secret::{Secret, SecretUrl, TokenKey};
 use super::values::{Listen, LogFormat, LogLevels, SecurityMode, StorageChoice, as_text};
@@ -193,6 +193,11 @@ impl Default for Slots {
 }
 
 impl Slots {
+    /// The times of a day that can be booked, where the site's own settings do not say.
+    pub fn grid(&self) -> Grid {
+        Grid { start: self.day_start, end: self.day_end, step: self.slot_minutes }
+    }
+
     /// `selection_ttl_secs` as a duration.
     pub fn selection_ttl(&self) -> Duration {
         Duration::from_secs(self.selection_ttl_secs)

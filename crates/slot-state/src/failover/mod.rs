@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use switch::{Peer, Record, Store};
 
+use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
 use crate::hold::{
     AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed, SelectAsk,
     Selected,
@@ -300,6 +301,10 @@ impl HoldStore for Failover {
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
         Self::to_the_end(self.own()?.unlock_to_the_end(ask)).await
+    }
+
+    async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {
+        Err(BookRefusal::NoDatabase.into())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

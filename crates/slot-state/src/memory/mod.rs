@@ -1,5 +1,7 @@
 //! The embedded store: holds in this process, for one gateway alone. Nothing survives a restart.
 
+mod bookings;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -11,6 +13,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::booking::{BookError, Booking, NewBooking};
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, Lock, LockAsk, Locked, MAX_LOCKS_PER_CLIENT,
@@ -19,6 +22,7 @@ use crate::hold::{
 use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+use bookings::Ledger;
 
 /// Keeps holds in this process.
 pub(crate) struct MemoryStore {
@@ -34,6 +38,7 @@ struct Holds {
     rooms: HashMap<Room, BTreeMap<SlotTime, SlotHolds>>,
     seq: u64,
     fence: u64,
+    bookings: Ledger,
 }
 
 #[derive(Default, Clone)]
@@ -129,6 +134,7 @@ impl HoldStore for MemoryStore {
         let SelectAsk { slot, client, .. } = ask;
         let writer = Writer::Gateway { chosen: ask.chosen, address: self.tag(ask.address) };
         let mut holds = self.holds.lock();
+        holds.bookings.check_free(slot)?;
         let mut held = holds.live(slot);
         if held.locked_by(&client) {
             return Ok(Selected::OwnLock);
@@ -175,6 +181,7 @@ impl HoldStore for MemoryStore {
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
         let LockAsk { slot, client, actor } = ask;
         let mut holds = self.holds.lock();
+        holds.bookings.check_free(slot)?;
         let held = holds.live(slot);
         if let Some(lock) = held.lock.as_ref().filter(|lock| lock.client == client) {
             return Ok(Locked { ttl: lock.deadline - Instant::now(), fence: lock.fence });
@@ -205,6 +212,19 @@ impl HoldStore for MemoryStore {
         holds.put(ask.slot, SlotHolds { lock: None, ..held });
         self.tell(&mut holds, ask.slot.room, [(ask.slot.time, Absence::ByHolder)], ask.actor);
         Ok(())
+    }
+
+    async fn confirm(&self, ask: NewBooking) -> Result<Booking, BookError> {
+        let mut holds = self.holds.lock();
+        let held = holds.live(ask.slot);
+        let (booking, is_new) = holds.bookings.book(&ask, &held)?;
+        if is_new {
+            // First the booking: it hides the holds that go with it.
+            self.picture.add_booked(ask.slot, booking.clone(), ask.actor);
+            holds.put(ask.slot, SlotHolds::default());
+            self.tell(&mut holds, ask.slot.room, [(ask.slot.time, Absence::ByHolder)], ask.actor);
+        }
+        Ok(booking)
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
 use crate::hold::{
     AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed,
     SelectAsk, Selected,
@@ -270,6 +271,10 @@ impl HoldStore for MySqlStore {
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
         self.release(&ask).await
+    }
+
+    async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {
+        Err(BookRefusal::NoDatabase.into())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

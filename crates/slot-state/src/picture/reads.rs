@@ -12,8 +12,11 @@ use crate::view::RoomView;
 impl Picture {
     /// What everybody may see of a room.
     pub fn view(&self, room: Room) -> RoomView {
-        let mut view = RoomView::default();
+        let mut view = RoomView { booked: self.booked_times(room), ..RoomView::default() };
         for (time, entry) in self.rooms.get(&room).iter().flat_map(|slots| slots.iter()) {
+            if view.booked.binary_search(time).is_ok() {
+                continue;
+            }
             if entry.lock.is_some() {
                 view.locked.push(*time);
             } else if entry.selection.is_some() {
@@ -33,11 +36,11 @@ impl Picture {
         self.rooms.get(&slot.room)?.get(&slot.time)?.lock.clone()
     }
 
-    /// Every selection of a client, over all rooms.
+    /// Every selection of a client, over all rooms; what is booked is none any more.
     pub fn selections_of(&self, client: &ClientId) -> Vec<(Slot, Selection)> {
         let slots = self.slots_of(client);
         let own = |slot: Slot| Some((slot, self.selection(slot).filter(|held| held.client == *client)?));
-        slots.into_iter().filter_map(own).collect()
+        slots.into_iter().filter(|slot| !self.is_booked(*slot)).filter_map(own).collect()
     }
 
     /// Every slot a client holds something on.

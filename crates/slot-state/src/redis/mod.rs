@@ -37,6 +37,7 @@ use self::replaced::Replaced;
 use self::scripts::Scripts;
 use self::supervise::{FeedState, Supervisor};
 use self::value::{Reply, chosen_word, parse_tag};
+use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal,
@@ -249,6 +250,10 @@ impl HoldStore for RedisStore {
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
         self.release(&ask).await
+    }
+
+    async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {
+        Err(BookRefusal::NoDatabase.into())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

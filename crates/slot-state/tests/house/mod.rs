@@ -6,10 +6,11 @@ mod heard;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use slot_state::{
-    ActorId, Chosen, ClientId, DeselectAsk, EmployeeId, HoldError, HoldStore, LockAsk, Locked, MySqlConfig,
-    OpenStore, Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot,
-    StoreConfig, StoreError, open, parse_date,
+    ActorId, Calendar, Chosen, ClientId, DeselectAsk, EmployeeId, Grid, HoldError, HoldStore, LockAsk,
+    Locked, MySqlConfig, OpenStore, Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk,
+    Selected, Slot, StoreConfig, StoreError, open, parse_date,
 };
 use support::eventually;
 use tokio::task::JoinSet;
@@ -51,8 +52,11 @@ impl House {
     ) -> Self {
         // Where MySQL can step in, a busy machine must not look like a failing Redis.
         let redis_command_timeout = Duration::from_millis(if mysql.is_some() { 2000 } else { 250 });
-        let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl };
-        let OpenStore { store, picture, tasks } = open(&config).expect("the configuration names a store");
+        let day = |time: &str| time.parse().expect("a time");
+        let grid = Grid { start: day("09:00"), end: day("17:00"), step: 30 };
+        let calendar = Calendar::always_open(TimeZone::UTC, grid);
+        let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl, calendar };
+        let OpenStore { store, picture, tasks, .. } = open(&config).expect("the configuration names a store");
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn slot_state::Watcher> = heard.clone();
         picture.watch(Arc::downgrade(&watcher));
