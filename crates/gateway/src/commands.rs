@@ -1,12 +1,14 @@
 //! The one place a request about a slot is carried out, whoever sent it: WebSocket, heartbeat form or REST.
-//! Checks the rates, asks the store, keeps presence informed, counts and logs.
+//! Checks the rates, asks the store, keeps presence informed, counts and logs. Here holds, in `booking` bookings.
+
+mod booking;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use slot_state::{
     ActorId, Bookings, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture,
-    Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
+    Refusal, Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
 };
 use tokio::time::Instant;
 
@@ -74,6 +76,7 @@ impl Commands {
         chosen: Chosen,
         ttl: Duration,
     ) -> Result<Selected, RequestError> {
+        self.check_open(slot).await?;
         let address = origin.address.countable();
         let ask = SelectAsk { slot, client: client.clone(), ttl, chosen, address, actor: origin.actor };
         let selected = self.store.select(ask).await?;
@@ -151,7 +154,11 @@ impl Commands {
     }
 
     async fn deselect_by(&self, by: Releaser, slot: Slot, origin: Origin) -> Result<(), RequestError> {
-        Ok(self.store.deselect(DeselectAsk { slot, by, actor: origin.actor }).await?)
+        match self.store.deselect(DeselectAsk { slot, by, actor: origin.actor }).await {
+            // Whatever the store has there still, nobody sees it any more.
+            Err(HoldError::Refused(_)) if self.picture.is_booked(slot) => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Locks a slot for the checkout.
@@ -159,7 +166,7 @@ impl Commands {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
         let outcome = match self.check_rate(Some(client), origin) {
-            Ok(()) => self.store.lock(ask).await.map_err(RequestError::from),
+            Ok(()) => self.lock_if_open(ask).await,
             Err(error) => Err(error),
         };
         if outcome.is_ok() {
@@ -168,12 +175,23 @@ impl Commands {
         self.finish("lock", "slot_lock_granted", started, client.as_str(), slot, outcome)
     }
 
+    async fn lock_if_open(&self, ask: LockAsk) -> Result<Locked, RequestError> {
+        self.check_open(ask.slot).await?;
+        Ok(self.store.lock(ask).await?)
+    }
+
     /// Gives a lock back.
     pub async fn unlock<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, ()> {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
         let outcome = match self.check_rate(Some(client), origin) {
-            Ok(()) => self.store.unlock(ask).await.map_err(|error: HoldError| error.into()),
+            // A booking ended it, even where its row is still there.
+            Ok(()) => match self.store.unlock(ask).await {
+                Ok(()) | Err(HoldError::Refused(_)) if self.picture.is_booked(slot) => {
+                    Err(Refusal::LockLost.into())
+                }
+                outcome => outcome.map_err(RequestError::from),
+            },
             Err(error) => Err(error),
         };
         self.finish("unlock", "slot_unlocked", started, client.as_str(), slot, outcome)

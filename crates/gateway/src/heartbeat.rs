@@ -1,6 +1,8 @@
 //! Answers a heartbeat, whether it came as a frame, a form or JSON, by the same commands and the same picture as
 //! everybody else's requests.
 
+mod booking;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +12,7 @@ use crate::app::Services;
 use crate::commands::Origin;
 use crate::protocol::error::RequestError;
 use crate::protocol::legacy::{self, HoldForm, Poll};
+pub(crate) use booking::BOOKED;
 
 /// Intervals WordPress' heartbeat can be told, in seconds.
 const INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
@@ -34,13 +37,10 @@ pub(crate) async fn answer(
         let outcome = deselect(services, &form, origin).await;
         reply.insert("appointease_deselect".into(), outcome_of(outcome, services));
     }
-    if data.contains_key("appointease_booking") {
-        reply.insert(
-            "appointease_booking".into(),
-            json!({ "error": "This server does not take bookings yet", "status": "unsupported" }),
-        );
+    if let Some(form) = legacy::handle(data, "appointease_booking") {
+        reply.insert("appointease_booking".into(), booking::answer(services, form, origin).await);
     }
-    let interval = legacy::seconds(fields, "interval");
+    let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {
         match legacy::poll(&form, services.window) {
             Ok(Some(poll)) => answer_poll(services, &poll, interval, origin, &mut reply).await,
@@ -82,7 +82,7 @@ async fn answer_poll(
         commands.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
     }
     commands.metrics.count_request("poll", "ok");
-    let view = commands.picture.view(poll.room);
+    let view = commands.view(poll.room, poll.exclude.as_ref()).await;
     let own = poll.client.as_ref().map(|client| commands.own_locks(client, poll.room)).unwrap_or_default();
     let locked: Vec<_> = view.locked.iter().filter(|time| !own.contains(time)).collect();
     let user_selection =
@@ -139,8 +139,12 @@ fn outcome_of(outcome: Result<&'static str, RequestError>, services: &Services) 
         Ok(status) => {
             json!({ "success": true, "status": status, "storage": services.commands.storage().mode })
         }
-        Err(error) => json!({ "error": error.to_string(), "status": error.code() }),
+        Err(error) => refusal(&error),
     }
+}
+
+fn refusal(error: &RequestError) -> Value {
+    json!({ "error": error.to_string(), "status": error.code() })
 }
 
 #[cfg(test)]

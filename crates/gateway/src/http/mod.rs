@@ -2,6 +2,7 @@
 
 mod legacy;
 mod operators;
+mod rest;
 mod router;
 mod server;
 mod upgrade;

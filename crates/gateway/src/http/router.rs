@@ -5,7 +5,8 @@
 //! | `GET /ws` | the push protocol, and legacy frames |
 //! | `POST /wp-admin/admin-ajax.php`, `POST /slotcast/heartbeat` | WordPress' heartbeat |
 //! | `POST /wp-json/appointease/v1/slots/{select,deselect,lock,unlock}` | holds |
-//! | `GET /wp-json/appointease/v1/slots/poll`, `…/selections` | views |
+//! | `GET /wp-json/appointease/v1/slots/poll`, `…/selections`, `POST …/availability` | views |
+//! | `POST /wp-json/appointease/v1/appointments` | bookings |
 //! | `GET /livez`, `/readyz`, `/health`, `/metrics` | operators |
 //! | `GET /` | this list |
 
@@ -18,7 +19,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
-use super::{legacy, operators, upgrade};
+use super::{legacy, operators, rest, upgrade};
 use crate::app::Services;
 
 /// The largest request body.
@@ -34,6 +35,8 @@ const PATHS: &str = "slotcast shows which booking slots are free, as they change
 /wp-json/appointease/v1/slots/select       POST {date,time,employee_id,client_id}; likewise deselect, lock, unlock
 /wp-json/appointease/v1/slots/poll         GET ?date&employee_id
 /wp-json/appointease/v1/selections         GET ?date&employee_id
+/wp-json/appointease/v1/availability       POST {date,employee_id}
+/wp-json/appointease/v1/appointments       POST {date,time,employee_id,name,email,idempotency_key}
 /livez /readyz /health /metrics            for operators
 
 Watch a room:  slotcast watch --date YYYY-MM-DD --employee-id 1
@@ -48,16 +51,19 @@ pub(super) fn router(services: Arc<Services>) -> Router {
         .route("/health", get(operators::health))
         .route("/metrics", get(operators::metrics));
     if services.legacy_enabled {
-        let slots = "/wp-json/appointease/v1/slots";
+        let plugin = "/wp-json/appointease/v1";
         router = router
             .route("/wp-admin/admin-ajax.php", post(legacy::heartbeat))
             .route("/slotcast/heartbeat", post(legacy::heartbeat))
-            .route(&format!("{slots}/select"), post(legacy::select))
-            .route(&format!("{slots}/deselect"), post(legacy::deselect))
-            .route(&format!("{slots}/lock"), post(legacy::lock))
-            .route(&format!("{slots}/unlock"), post(legacy::unlock))
-            .route(&format!("{slots}/poll"), get(legacy::poll))
-            .route("/wp-json/appointease/v1/selections", get(legacy::selections));
+            .route(&format!("{plugin}/slots/select"), post(rest::select))
+            .route(&format!("{plugin}/slots/deselect"), post(rest::deselect))
+            .route(&format!("{plugin}/slots/lock"), post(rest::lock))
+            .route(&format!("{plugin}/slots/unlock"), post(rest::unlock))
+            .route(&format!("{plugin}/slots/poll"), get(rest::poll))
+            .route(&format!("{plugin}/selections"), get(rest::selections))
+            .route(&format!("{plugin}/availability"), post(rest::availability))
+            .route("/wp-json/booking/v1/availability", post(rest::availability))
+            .route(&format!("{plugin}/appointments"), post(rest::book));
     }
     let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).with_state(services)

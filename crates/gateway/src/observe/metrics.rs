@@ -86,6 +86,8 @@ metrics! {
     snapshots: Counter = Counter::default(), "snapshots", "Snapshots sent to one subscriber";
     conflated: Counter = Counter::default(), "conflated", "Diffs left out for a slow reader, who gets a snapshot";
     requests: Family<RequestLabels, Counter> = Family::default(), "requests", "Requests carried out, by outcome";
+    availability: Family<KindLabel, Counter> = Family::default(),
+        "availability_answers", "Answers about availability, by whether a store was asked for them";
     #[unit(Seconds)]
     select_time: Histogram = latency(), "select", "From a select request to its answer";
     #[unit(Seconds)]

@@ -1,7 +1,7 @@
 //! What a client says on `/ws`: text to a checked request, or to why not. Legacy frames come out as such.
 
 use serde_json::{Map, Value};
-use slot_state::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime};
+use slot_state::{AppointmentRef, ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime};
 
 use super::error::RequestError;
 use super::legacy;
@@ -23,14 +23,18 @@ pub struct ClientFrame {
 pub enum Request {
     /// Says who it is.
     Hello(Option<ClientId>),
-    /// Wants a room's view and its changes.
-    Subscribe(Room),
+    /// Wants a room's view and its changes, without the slot of an appointment that is about to be moved.
+    Subscribe(Room, Option<AppointmentRef>),
     /// Wants them no more.
     Unsubscribe(Room),
     /// Wants a subscribed room's view again.
     Sync(Room),
     /// Wants something done about a slot.
     Hold(HoldVerb, Slot),
+    /// Wants to book a slot, and says more about it in these fields.
+    Confirm(Slot, Map<String, Value>),
+    /// Wants to know what can be booked.
+    Availability(Room),
     /// Wants to hear something.
     Ping,
     /// Speaks as an old page does.
@@ -80,19 +84,21 @@ fn take_id(fields: &mut Map<String, Value>) -> Result<Option<Value>, RequestErro
 
 fn request(fields: Map<String, Value>, window: DateWindow) -> Result<Request, RequestError> {
     let room = || room(&fields, window);
-    let hold = |verb| Ok(Request::Hold(verb, Slot { room: room()?, time: time(&fields, "time")? }));
+    let slot = || Ok::<_, RequestError>(Slot { room: room()?, time: time(&fields, "time")? });
+    let hold = |verb| Ok(Request::Hold(verb, slot()?));
     match fields.get("type") {
         Some(Value::String(kind)) => match kind.as_str() {
             "hello" => Ok(Request::Hello(optional_client(&fields)?)),
-            "subscribe" => Ok(Request::Subscribe(room()?)),
+            "subscribe" => Ok(Request::Subscribe(room()?, appointment(&fields)?)),
             "unsubscribe" => Ok(Request::Unsubscribe(room()?)),
             "sync" => Ok(Request::Sync(room()?)),
             "select" => hold(HoldVerb::Select),
             "deselect" => hold(HoldVerb::Deselect),
             "lock" => hold(HoldVerb::Lock),
             "unlock" => hold(HoldVerb::Unlock),
+            "confirm" => Ok(Request::Confirm(slot()?, fields)),
+            "availability" => Ok(Request::Availability(room()?)),
             "ping" => Ok(Request::Ping),
-            "confirm" | "availability" => Err(RequestError::Unsupported),
             _ => Err(RequestError::UnknownType),
         },
         None if legacy::is_legacy(&fields) => Ok(Request::Legacy(fields)),
@@ -102,7 +108,7 @@ fn request(fields: Map<String, Value>, window: DateWindow) -> Result<Request, Re
 }
 
 /// The room that `date` and `employee_id` name.
-pub(super) fn room(fields: &Map<String, Value>, window: DateWindow) -> Result<Room, RequestError> {
+pub fn room(fields: &Map<String, Value>, window: DateWindow) -> Result<Room, RequestError> {
     let date = fields.get("date").and_then(Value::as_str).ok_or(InvalidValue::Date)?;
     Ok(Room { date: window.parse(date)?, employee_id: employee(fields)? })
 }
@@ -118,6 +124,18 @@ fn employee(fields: &Map<String, Value>) -> Result<EmployeeId, InvalidValue> {
 /// The time under `name`.
 pub(super) fn time(fields: &Map<String, Value>, name: &str) -> Result<SlotTime, InvalidValue> {
     fields.get(name).and_then(Value::as_str).ok_or(InvalidValue::Time)?.parse()
+}
+
+/// The appointment that `exclude_appointment_id` names.
+pub(super) fn appointment(fields: &Map<String, Value>) -> Result<Option<AppointmentRef>, RequestError> {
+    let named = match fields.get("exclude_appointment_id") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_u64().map(AppointmentRef::Number),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(_) => None,
+    };
+    let rule = "exclude_appointment_id must be APT-YYYY-NNNNNN, AE… or a whole number";
+    named.map(Some).ok_or(RequestError::BadRequest(rule))
 }
 
 /// The client that may be named; nobody calls itself by a name that needs a token, or that is PHP's.

@@ -1,6 +1,8 @@
 //! Every refusal a request can meet, in one table: wire code, HTTP status, sentence.
 
-use slot_state::{HoldError, InvalidValue, Refusal};
+use slot_state::{BookRefusal, HoldError, InvalidValue, Refusal, SlotTime, StoreError};
+
+use super::booking::WrongFields;
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,12 @@ pub enum RequestError {
     /// The rules say no.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The site is closed then.
+    #[error("The site is closed at this time")]
+    SlotClosed,
+    /// A booking that was refused, and free times instead of one that is taken.
+    #[error("{0}")]
+    NotBooked(BookRefusal, Vec<SlotTime>),
     /// `sync` or `unsubscribe` of a room that is not subscribed.
     #[error("this room is not subscribed; subscribe first")]
     NotSubscribed,
@@ -56,6 +64,13 @@ impl RequestError {
             Self::Refused(Refusal::NotOwner) => ("not_owner", 403),
             Self::Refused(Refusal::LockLost) => ("lock_lost", 409),
             Self::Refused(Refusal::TooManyHolds) => ("too_many_holds", 409),
+            Self::SlotClosed => ("slot_closed", 409),
+            Self::NotBooked(BookRefusal::SlotLocked, _) => ("slot_locked", 409),
+            Self::NotBooked(BookRefusal::SlotBooked, _) => ("slot_booked", 409),
+            Self::NotBooked(BookRefusal::LockLost, _) => ("lock_lost", 409),
+            Self::NotBooked(BookRefusal::OtherData, _) => ("idempotency_mismatch", 409),
+            Self::NotBooked(BookRefusal::Invalid(_), _) => ("booking_invalid", 400),
+            Self::NotBooked(BookRefusal::NoDatabase, _) => ("store_unavailable", 503),
             Self::NotSubscribed => ("not_subscribed", 409),
             Self::TooManyRooms => ("too_many_rooms", 409),
             Self::RateLimited => ("rate_limited", 429),
@@ -74,9 +89,37 @@ impl RequestError {
         self.row().1
     }
 
+    /// Free times instead of the one that is taken, where a booking was refused for that.
+    pub fn suggested(&self) -> Option<&[SlotTime]> {
+        match self {
+            Self::NotBooked(BookRefusal::SlotLocked | BookRefusal::SlotBooked, suggested) => Some(suggested),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the fields of a booking.
+    pub fn fields(&self) -> Option<&WrongFields> {
+        match self {
+            Self::NotBooked(BookRefusal::Invalid(fields), _) => Some(fields),
+            _ => None,
+        }
+    }
+
     /// Whether it counts towards closing the connection: a refusal does not.
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed(_) | Self::UnknownType)
+    }
+}
+
+impl From<WrongFields> for RequestError {
+    fn from(fields: WrongFields) -> Self {
+        Self::NotBooked(BookRefusal::Invalid(fields), Vec::new())
+    }
+}
+
+impl From<StoreError> for RequestError {
+    fn from(_: StoreError) -> Self {
+        Self::StoreUnavailable
     }
 }
 

@@ -2,9 +2,9 @@
 //! string, and an empty string means absent.
 
 use serde_json::{Map, Value};
-use slot_state::{ClientId, DateWindow, Slot, SlotTime};
+use slot_state::{AppointmentRef, ClientId, DateWindow, Slot, SlotTime};
 
-use super::client_frame::{optional_client, room, time};
+use super::client_frame::{appointment, optional_client, room, time};
 use super::error::RequestError;
 
 /// `appointease_poll`.
@@ -16,6 +16,8 @@ pub struct Poll {
     pub room: slot_state::Room,
     /// The time its page has selected.
     pub time: Option<SlotTime>,
+    /// The appointment its page is about to move: that one's slot is not booked to it.
+    pub exclude: Option<AppointmentRef>,
 }
 
 /// `appointease_select` and `appointease_deselect`.
@@ -63,6 +65,8 @@ pub fn poll(form: &Map<String, Value>, window: DateWindow) -> Result<Option<Poll
         client: optional_client(form)?,
         room: room(form, window)?,
         time: named.map(|name| time(form, name)).transpose()?,
+        // A page that names none rightly still wants to see the room.
+        exclude: appointment(form).unwrap_or_default(),
     }))
 }
 
@@ -72,9 +76,9 @@ pub fn hold(form: &Map<String, Value>, window: DateWindow) -> Result<HoldForm, R
     Ok(HoldForm { client: optional_client(form)?, slot: room.slot(time(form, "time")?) })
 }
 
-/// A whole number of seconds, however it was written.
-pub fn seconds(fields: &Map<String, Value>, name: &str) -> Option<u64> {
-    match fields.get(name)? {
+/// A whole number, as a number or as digits.
+pub fn whole_number(value: &Value) -> Option<u64> {
+    match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.parse().ok(),
         _ => None,

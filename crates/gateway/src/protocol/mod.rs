@@ -1,5 +1,6 @@
 //! The wire: text to types and back. No store, no socket.
 
+pub mod booking;
 pub mod client_frame;
 pub mod error;
 pub mod form;

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use slot_state::{HoldKind, Room, RoomView, SlotTime, Storage, ViewDiff};
+use slot_state::{Availability, HoldKind, Room, RoomView, SlotTime, Storage, ViewDiff};
 
+use super::booking::WrongFields;
 use super::frame;
 
 /// A frame for a browser; see PROTOCOL.md.
@@ -37,6 +38,9 @@ pub enum ServerFrame<'a> {
         view: &'a RoomView,
         #[serde(flatten)]
         storage: StorageName,
+        /// The slot of the appointment that this subscriber asked to leave out of `booked`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        own_booking: Option<SlotTime>,
     },
     Diff {
         #[serde(flatten)]
@@ -69,11 +73,39 @@ pub enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         fence: Option<u64>,
     },
+    #[serde(rename = "ok")]
+    Booked {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Value>,
+        status: &'static str,
+        appointment_id: u64,
+        strong_id: &'a str,
+    },
+    Availability {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a Value>,
+        #[serde(flatten)]
+        room: RoomName,
+        unavailable: Unavailable<'a>,
+        /// Why the whole day is closed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+        booked: &'a [SlotTime],
+        locked: &'a [SlotTime],
+        storage: &'static str,
+        cached: bool,
+    },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a Value>,
         code: &'static str,
         message: &'a str,
+        /// Free times instead of the one that is taken.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        suggested: Option<&'a [SlotTime]>,
+        /// What is wrong with which field of a booking.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fields: Option<&'a WrongFields>,
     },
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +114,28 @@ pub enum ServerFrame<'a> {
     Goodbye {
         reconnect_in_ms: u64,
     },
+}
+
+/// What cannot be booked: some times, or `"all"`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Unavailable<'a> {
+    /// These.
+    Times(&'a [SlotTime]),
+    /// The day is closed; always [`ALL`].
+    Day(&'static str),
+}
+
+/// Everything, to a client that asks what is unavailable.
+pub const ALL: &str = "all";
+
+impl<'a> From<&'a Availability> for Unavailable<'a> {
+    fn from(availability: &'a Availability) -> Self {
+        match availability.closed {
+            None => Unavailable::Times(&availability.unavailable),
+            Some(_) => Unavailable::Day(ALL),
+        }
+    }
 }
 
 /// A room as frames name it.
@@ -168,6 +222,7 @@ mod tests {
                 rev: 0,
                 view: &view,
                 storage: storage.into(),
+                own_booking: None,
             })
         };
         assert_eq!(

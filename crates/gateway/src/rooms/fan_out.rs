@@ -19,6 +19,8 @@ struct Round {
     rev: u64,
     /// Who has what this frame continues.
     to: Has,
+    /// It says which slots are booked.
+    is_of_booked: bool,
 }
 
 /// Serves the room until nobody looks at it.
@@ -45,7 +47,7 @@ fn next_round(hub: &Hub, live: &LiveRoom) -> Option<Round> {
         state.snapshot = None;
         state.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.has = Has::Nothing);
         let frame = hub.snapshot(live, &mut state);
-        return Some(Round { frame, rev: 0, to: Has::Nothing });
+        return Some(Round { frame, rev: 0, to: Has::Nothing, is_of_booked: true });
     }
     let diff = state.view.diff(&view)?;
     state.view = view;
@@ -54,7 +56,7 @@ fn next_round(hub: &Hub, live: &LiveRoom) -> Option<Round> {
     let (epoch, rev) = (state.epoch, state.rev);
     let frame = ServerFrame::Diff { room: live.room.into(), epoch, rev, diff: &diff }.encode();
     hub.metrics.diffs.inc();
-    Some(Round { frame, rev, to: Has::Rev(rev - 1) })
+    Some(Round { frame, rev, to: Has::Rev(rev - 1), is_of_booked: diff.booked.is_some() })
 }
 
 /// Slab keys stay where they are while subscribers come and go between chunks.
@@ -67,6 +69,12 @@ async fn send(hub: &Hub, live: &LiveRoom, round: &Round) {
             let end = state.subscribers.capacity().min(next + CHUNK);
             for key in next..end {
                 let Some(subscriber) = state.subscribers.get_mut(key) else { continue };
+                if round.is_of_booked && subscriber.has_own_booked {
+                    // Whatever it has: a snapshot made in between may not know yet which slot is the appointment's.
+                    subscriber.connection.miss(live.room);
+                    subscriber.has = Has::Nothing;
+                    continue;
+                }
                 if subscriber.has != round.to {
                     continue;
                 }

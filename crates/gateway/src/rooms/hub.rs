@@ -1,6 +1,7 @@
 //! Who looks at which room, and up to which revision each has seen it. Sessions subscribe here; the fan-out of each
 //! live room runs as one task. Lock order: the picture's, then the hub's map, then a room's, then a connection's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde_json::Value;
 use slab::Slab;
-use slot_state::{Picture, Room, RoomView, Storage};
+use slot_state::{AppointmentRef, Picture, Room, RoomView, SlotTime, Storage};
 use tokio::sync::{Notify, watch};
 
 use super::fan_out;
@@ -52,6 +53,8 @@ pub(super) struct RoomState {
 pub(super) struct Subscriber {
     pub(super) connection: Arc<Connection>,
     pub(super) has: Has,
+    /// Its subscription leaves an appointment's slot out of `booked`: what says which slots are booked is made for it alone.
+    pub(super) has_own_booked: bool,
 }
 
 /// What a subscriber was sent last.
@@ -64,10 +67,12 @@ pub(super) enum Has {
 }
 
 /// A session's place in a room; given back to [`Hub::unsubscribe`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Subscription {
     /// The room.
     pub room: Room,
+    /// The appointment whose slot is not booked to this subscriber.
+    pub exclude: Option<Box<AppointmentRef>>,
     key: usize,
 }
 
@@ -88,15 +93,23 @@ impl Hub {
     pub fn subscribe(
         self: &Arc<Self>,
         room: Room,
+        exclude: Option<Box<AppointmentRef>>,
         connection: &Arc<Connection>,
         id: Option<&Value>,
     ) -> Subscription {
+        let own = self.own_booking(room, exclude.as_deref());
         loop {
             let live = self.live_room(room);
             let mut state = live.state.lock();
             // Between the map and this lock the last subscriber may have left.
             if !state.ended {
-                return self.add(&live, &mut state, connection, id);
+                let subscriber =
+                    Subscriber { connection: connection.clone(), has: Has::Nothing, has_own_booked: false };
+                let key = state.subscribers.insert(subscriber);
+                let subscription = Subscription { room, exclude, key };
+                self.send_snapshot(&live, &mut state, &subscription, own, id);
+                self.metrics.subscriptions.inc();
+                return subscription;
             }
         }
     }
@@ -122,20 +135,6 @@ impl Hub {
         live
     }
 
-    fn add(
-        &self,
-        live: &LiveRoom,
-        state: &mut RoomState,
-        connection: &Arc<Connection>,
-        id: Option<&Value>,
-    ) -> Subscription {
-        let has = Has::Rev(state.rev);
-        let key = state.subscribers.insert(Subscriber { connection: connection.clone(), has });
-        self.send_snapshot(live, state, key, id);
-        self.metrics.subscriptions.inc();
-        Subscription { room: live.room, key }
-    }
-
     /// Removes a subscriber; a room that nobody looks at any more ends.
     pub fn unsubscribe(&self, subscription: Subscription) {
         self.metrics.subscriptions.dec();
@@ -153,9 +152,15 @@ impl Hub {
     }
 
     /// Sends a subscriber the room as it is now: it asked, or it fell behind.
-    pub fn sync(&self, subscription: Subscription, id: Option<&Value>) {
+    pub fn sync(&self, subscription: &Subscription, id: Option<&Value>) {
+        let own = self.own_booking(subscription.room, subscription.exclude.as_deref());
         let Some(live) = self.rooms.get(&subscription.room).map(|live| live.clone()) else { return };
-        self.send_snapshot(&live, &mut live.state.lock(), subscription.key, id);
+        self.send_snapshot(&live, &mut live.state.lock(), subscription, own, id);
+    }
+
+    /// Asked before the room is locked: the picture's lock comes first. What is booked since then, a round will tell.
+    fn own_booking(&self, room: Room, exclude: Option<&AppointmentRef>) -> Option<SlotTime> {
+        self.picture.own_booking(room, exclude?)
     }
 
     /// The room may look different now. Called under the picture's lock.
@@ -178,15 +183,23 @@ impl Hub {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    fn send_snapshot(&self, live: &LiveRoom, state: &mut RoomState, key: usize, id: Option<&Value>) {
-        let frame = match id {
-            None => self.snapshot(live, state),
-            Some(id) => self.encode_snapshot(live, state, Some(id)),
+    fn send_snapshot(
+        &self,
+        live: &LiveRoom,
+        state: &mut RoomState,
+        subscription: &Subscription,
+        own: Option<SlotTime>,
+        id: Option<&Value>,
+    ) {
+        let frame = match (id, own) {
+            (None, None) => self.snapshot(live, state),
+            _ => self.encode_snapshot(live, state, own, id),
         };
         let rev = state.rev;
-        if let Some(subscriber) = state.subscribers.get_mut(key) {
+        if let Some(subscriber) = state.subscribers.get_mut(subscription.key) {
             subscriber.connection.send(&frame);
             subscriber.has = Has::Rev(rev);
+            subscriber.has_own_booked = subscription.exclude.is_some();
             self.metrics.snapshots.inc();
         }
     }
@@ -196,19 +209,36 @@ impl Hub {
         if let Some(snapshot) = &state.snapshot {
             return snapshot.clone();
         }
-        let frame = self.encode_snapshot(live, state, None);
+        let frame = self.encode_snapshot(live, state, None, None);
         state.snapshot = Some(frame.clone());
         frame
     }
 
-    fn encode_snapshot(&self, live: &LiveRoom, state: &RoomState, id: Option<&Value>) -> Bytes {
+    fn encode_snapshot(
+        &self,
+        live: &LiveRoom,
+        state: &RoomState,
+        own: Option<SlotTime>,
+        id: Option<&Value>,
+    ) -> Bytes {
+        // Only what the room shows as booked can be left out of it.
+        let own_booking = own.filter(|own| state.view.booked.contains(own));
+        let view = match own_booking {
+            None => Cow::Borrowed(&state.view),
+            Some(own) => {
+                let mut view = state.view.clone();
+                view.booked.retain(|time| *time != own);
+                Cow::Owned(view)
+            }
+        };
         ServerFrame::Snapshot {
             id,
             room: live.room.into(),
             epoch: state.epoch,
             rev: state.rev,
-            view: &state.view,
+            view: &view,
             storage: (*self.storage.borrow()).into(),
+            own_booking,
         }
         .encode()
     }

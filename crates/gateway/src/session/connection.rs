@@ -125,11 +125,20 @@ impl Connection {
                 Err(_) => self.fail(&mut outbox),
             }
         }
+        self.mark_missed(&mut outbox, room);
+        Offered::Behind
+    }
+
+    /// Has the session catch up with a room whose news are not for this connection as they are.
+    pub fn miss(&self, room: Room) {
+        self.mark_missed(&mut self.outbox.lock(), room);
+    }
+
+    fn mark_missed(&self, outbox: &mut Outbox, room: Room) {
         if !outbox.behind.contains(&room) {
             outbox.behind.push(room);
             self.wake.notify_one();
         }
-        Offered::Behind
     }
 
     /// Sends a frame that must arrive; it waits if it has to.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use slot_state::{ClientId, Locked, Room, Selected, Slot};
+use serde_json::{Map, Value};
+use slot_state::{AppointmentRef, Booking, ClientId, ClosedDay, Locked, Room, Selected, Slot};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use super::connection::{CloseCode, Connection};
 use crate::app::Services;
 use crate::commands::{Origin, seconds_left};
 use crate::heartbeat;
+use crate::protocol::booking;
 use crate::protocol::client_frame::{BadFrame, ClientFrame, HoldVerb, Request};
 use crate::protocol::error::RequestError;
 use crate::protocol::frame;
@@ -90,9 +91,14 @@ impl Session {
         let id = frame.id.as_ref();
         let outcome = match frame.request {
             Request::Hello(client) => self.hello(id, client),
-            Request::Subscribe(room) => self.subscribe(id, room),
+            Request::Subscribe(room, exclude) => self.subscribe(id, room, exclude.map(Box::new)).await,
             Request::Unsubscribe(room) => self.unsubscribe(id, room),
             Request::Sync(room) => self.sync(id, room),
+            Request::Availability(room) => self.availability(id, room).await,
+            Request::Confirm(slot, fields) => {
+                self.confirm(id, slot, &fields).await;
+                Ok(())
+            }
             Request::Hold(verb, slot) => {
                 self.hold(id, verb, slot).await;
                 Ok(())
@@ -150,8 +156,14 @@ impl Session {
         client
     }
 
-    fn subscribe(&mut self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
-        if let Some(known) = self.subscription(room) {
+    async fn subscribe(
+        &mut self,
+        id: Option<&Value>,
+        room: Room,
+        exclude: Option<Box<AppointmentRef>>,
+    ) -> Result<(), RequestError> {
+        if let Some(known) = self.subscriptions.iter_mut().find(|known| known.room == room) {
+            known.exclude = exclude;
             self.services.hub.sync(known, id);
             return Ok(());
         }
@@ -159,7 +171,8 @@ impl Session {
         if most > 0 && self.subscriptions.len() >= most {
             return Err(RequestError::TooManyRooms);
         }
-        let subscription = self.services.hub.subscribe(room, &self.connection, id);
+        self.services.commands.look_at(room).await;
+        let subscription = self.services.hub.subscribe(room, exclude, &self.connection, id);
         self.subscriptions.push(subscription);
         Ok(())
     }
@@ -181,8 +194,24 @@ impl Session {
         Ok(())
     }
 
-    fn subscription(&self, room: Room) -> Option<Subscription> {
-        self.subscriptions.iter().find(|known| known.room == room).copied()
+    fn subscription(&self, room: Room) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|known| known.room == room)
+    }
+
+    async fn availability(&self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
+        let commands = &self.services.commands;
+        let availability = commands.availability(room).await?;
+        self.answer(&ServerFrame::Availability {
+            id,
+            room: room.into(),
+            unavailable: (&availability).into(),
+            reason: availability.closed.map(ClosedDay::as_str),
+            booked: &availability.booked,
+            locked: &availability.locked,
+            storage: commands.storage().mode.as_str(),
+            cached: availability.cached,
+        });
+        Ok(())
     }
 
     /// The room's diffs did not fit; now there is space again.
@@ -192,11 +221,26 @@ impl Session {
         }
     }
 
+    /// Whose connection this is, from the first time it matters.
+    fn client(&mut self) -> ClientId {
+        self.client.clone().unwrap_or_else(|| self.arrive(new_client()))
+    }
+
+    async fn confirm(&mut self, id: Option<&Value>, slot: Slot, fields: &Map<String, Value>) {
+        let client = self.client();
+        let form = booking::read(fields);
+        let done = self.services.commands.confirm(self.origin(), &client, slot, form).await;
+        done.answer(|outcome| match outcome {
+            Ok(Booking { appointment_id, strong_id }) => {
+                let (status, strong_id) = ("confirmed", strong_id.as_str());
+                self.answer(&ServerFrame::Booked { id, status, appointment_id, strong_id });
+            }
+            Err(error) => self.refuse(id, &error),
+        });
+    }
+
     async fn hold(&mut self, id: Option<&Value>, verb: HoldVerb, slot: Slot) {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => self.arrive(new_client()),
-        };
+        let client = self.client();
         let (commands, origin) = (&self.services.commands, self.origin());
         // Asked when the answer is made: another store may have stepped in meanwhile.
         let storage = || Some(commands.storage().mode.as_str());
@@ -256,7 +300,13 @@ impl Session {
     }
 
     fn refuse(&self, id: Option<&Value>, error: &RequestError) {
-        self.answer(&ServerFrame::Error { id, code: error.code(), message: &error.to_string() });
+        self.answer(&ServerFrame::Error {
+            id,
+            code: error.code(),
+            message: &error.to_string(),
+            suggested: error.suggested(),
+            fields: error.fields(),
+        });
     }
 }
 
