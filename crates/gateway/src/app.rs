@@ -107,17 +107,22 @@ pub async fn run(
 }
 
 fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> {
+    let zone = config.mysql.zone();
+    let fixed_zone = zone.is_some();
     let OpenStore { store, picture, bookings, mut tasks } = slot_state::open(&StoreConfig {
         redis_url: config.redis.url.as_ref().map(|url| url.expose().to_owned()),
         redis_command_timeout: config.redis.command_timeout(),
         mysql: config.mysql.url.as_ref().map(|url| MySqlConfig {
             url: url.expose().to_owned(),
             table_prefix: config.mysql.table_prefix.clone(),
+            appointments_table: config.mysql.appointments_table().map(str::to_owned),
             command_timeout: Duration::from_millis(config.mysql.command_timeout_ms),
             sweep_every: Duration::from_millis(config.mysql.sweep_ms),
         }),
         lock_ttl: config.slots.lock_ttl(),
-        calendar: Calendar::always_open(TimeZone::UTC, config.slots.grid()),
+        calendar: Calendar::always_open(zone.unwrap_or(TimeZone::UTC), config.slots.grid()),
+        fixed_zone,
+        availability_ttl: config.slots.availability_ttl(),
     })?;
     let metrics = Arc::new(Metrics::default());
     metrics.storage_writable.set(i64::from(store.storage().borrow().writable));
@@ -182,6 +187,10 @@ impl Watcher for Watching {
             self.metrics.expiry_lag.observe(ended.late.as_secs_f64());
         }
         self.presence.on_hold_ended(&ended);
+    }
+
+    fn live_rooms(&self) -> Vec<Room> {
+        self.hub.live_rooms()
     }
 
     fn read_anew(&self) {

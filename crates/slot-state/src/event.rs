@@ -112,6 +112,8 @@ pub trait Watcher: Send + Sync + 'static {
     fn room_changed(&self, room: Room);
     /// A hold ended.
     fn hold_ended(&self, ended: HoldEnded);
+    /// Rooms that somebody looks at all the time. Not called under any lock of the picture's.
+    fn live_rooms(&self) -> Vec<Room>;
     /// The state of all rooms has been read anew; what was told before may have gaps.
     fn read_anew(&self);
     /// The deciding store changed, or how it is.

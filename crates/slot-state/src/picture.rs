@@ -16,7 +16,7 @@ use crate::hold::{ActorId, HoldKind, Lock, LockAsk, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{Storage, StorageMode};
 use booked::BookedRooms;
-pub(crate) use booked::BookedSlots;
+pub(crate) use booked::{BookedSlots, DeadHold, Known, RoomNews};
 
 /// How long an empty slot's sequence number is kept, so that a late answer does not bring back what is gone.
 /// Longer than any command's deadline.
@@ -176,7 +176,11 @@ impl Picture {
                 watcher.hold_ended(ending.of(HoldKind::Lock, old.client, old.deadline, fact.absence, next));
             }
         }
-        shown_before != (entry.selection.is_some(), entry.lock.is_some())
+        if shown_before.1 != entry.lock.is_some() {
+            self.add_room_news(ending.slot.room, RoomNews::Locked);
+        }
+        // What is booked, looks the same whatever is held there.
+        shown_before != (entry.selection.is_some(), entry.lock.is_some()) && !self.is_booked(ending.slot)
     }
 
     fn schedule(&self, entry: &mut Entry, slot: Slot) {
@@ -359,3 +363,4 @@ mod booked;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod wanted;

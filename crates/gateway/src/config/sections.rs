@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use slot_state::{Grid, SlotTime};
 
@@ -139,6 +140,18 @@ impl Default for Mysql {
 }
 
 impl Mysql {
+    /// The table of appointments; `None` where it is to be found.
+    pub fn appointments_table(&self) -> Option<&str> {
+        Some(self.appointments_table.as_str()).filter(|name| *name != "auto")
+    }
+
+    /// The site's time zone; `None` where the site says it itself, or the name is none.
+    pub fn zone(&self) -> Option<TimeZone> {
+        Some(self.site_timezone.as_str())
+            .filter(|name| *name != "auto")
+            .and_then(|name| TimeZone::get(name).ok())
+    }
+
     /// `sweep_ms` as a duration.
     pub fn sweep(&self) -> Duration {
         Duration::from_millis(self.sweep_ms)

@@ -85,6 +85,10 @@ impl Config {
         if self.mysql.appointments_table.is_empty() || !is_name(&self.mysql.appointments_table) {
             found.push(("mysql.appointments_table", format!("{advice}; or write auto")));
         }
+        if self.mysql.site_timezone != "auto" && self.mysql.zone().is_none() {
+            let advice = "must name a time zone, as Europe/Berlin; or write auto";
+            found.push(("mysql.site_timezone", advice.to_owned()));
+        }
         if let Some(url) = &self.redis.url {
             if !["redis", "redis+unix", "unix", "rediss"].contains(&url.scheme().as_str()) {
                 found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
@@ -135,13 +139,13 @@ impl Config {
         };
         warn(
             self.storage() == StorageChoice::Memory,
-            "no redis.url and no mysql.url: holds live in this process alone; a restart forgets them, and neither WordPress nor another \
-             gateway sees them",
+            "no redis.url and no mysql.url: holds and bookings live in this process' memory alone; a restart forgets them, \
+             and neither WordPress nor another gateway sees them",
         );
         warn(
             self.storage() == StorageChoice::Redis,
-            "no mysql.url: while Redis is away nothing can be selected or locked, and a Redis that loses its data loses \
-             the locks",
+            "no mysql.url: bookings are refused; while Redis is away nothing can be selected or locked, and a Redis that \
+             loses its data loses the locks",
         );
         warn(
             self.slots.selection_ttl_secs < SHORT_SELECTION_SECS,

@@ -74,6 +74,6 @@ async fn check(services: &Services, form: &Map<String, Value>) -> Result<Value, 
     let taken: Vec<SlotTime> = view.booked.iter().chain(held).copied().collect();
     let calendar = commands.bookings.calendar();
     let is_free = |time: &SlotTime| !taken.contains(time) && !calendar.is_past(room.slot(*time));
-    let free: Vec<SlotTime> = calendar.times(room.date).filter(is_free).collect();
+    let free: Vec<SlotTime> = calendar.times(room).filter(is_free).collect();
     Ok(json!({ "available_slots": free, "booked_slots": view.booked }))
 }

@@ -179,6 +179,11 @@ impl Hub {
         }
     }
 
+    /// All rooms with subscribers.
+    pub fn live_rooms(&self) -> Vec<Room> {
+        self.rooms.iter().map(|live| *live.key()).collect()
+    }
+
     pub(super) fn current_epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }

@@ -1,16 +1,26 @@
 //! Reading bookings: which rooms are looked at, what is booked there, when the site is open, what is free.
 
+mod availability;
 mod calendar;
+mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+pub use availability::Availability;
+pub(crate) use calendar::{Blackout, Closings};
 pub use calendar::{Calendar, ClosedDay, Grid};
 
-use crate::picture::Picture;
+use crate::mysql::MySqlStore;
+use crate::picture::{DeadHold, Known, Picture};
+use crate::redis::RedisStore;
 use crate::slot::{Room, Slot, SlotTime};
-use crate::store::StoreError;
+use crate::store::{HoldStore, StoreError};
+use availability::Cache;
 
 /// Free times that are suggested instead of one that is taken.
 const SUGGESTED: usize = 3;
@@ -18,50 +28,100 @@ const SUGGESTED: usize = 3;
 /// Answers what can be booked.
 pub struct Bookings {
     picture: Arc<Picture>,
+    /// `None` where all there is to know is in the picture.
+    database: Option<Database>,
     calendar: RwLock<Arc<Calendar>>,
+    cache: Cache,
 }
 
-/// What can be booked in a room, and what cannot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Availability {
-    /// Set if the whole day is closed.
-    pub closed: Option<ClosedDay>,
-    /// Booked or locked.
-    pub unavailable: Vec<SlotTime>,
-    /// Booked.
-    pub booked: Vec<SlotTime>,
-    /// Locked.
-    pub locked: Vec<SlotTime>,
-    /// Whether no store was asked.
-    pub cached: bool,
+/// Where bookings are read.
+struct Database {
+    mysql: Arc<MySqlStore>,
+    /// Takes holds on what is booked back.
+    store: Arc<dyn HoldStore>,
+    /// What holds where the site's own settings do not say.
+    otherwise: Calendar,
+    /// The site's own zone does not count.
+    fixed_zone: bool,
+    sweep_every: Duration,
+    /// The longest a look waits.
+    patience: Duration,
+    /// Why the last reading failed, if it did.
+    error: RwLock<Option<StoreError>>,
+    /// Holds that could not be taken back yet.
+    dead: Mutex<Vec<DeadHold>>,
+}
+
+/// How bookings are read.
+pub(crate) struct ReadingConfig {
+    /// Holds until the site's own settings are read, and where they do not say.
+    pub(crate) calendar: Calendar,
+    /// The calendar's zone holds whatever the site says.
+    pub(crate) fixed_zone: bool,
+    pub(crate) sweep_every: Duration,
+    /// The longest a look waits.
+    pub(crate) patience: Duration,
+    /// How long an answer about availability may be reused.
+    pub(crate) availability_ttl: Duration,
 }
 
 impl Bookings {
-    /// Over a picture; `calendar` holds until the site's own settings are read.
-    pub(crate) fn new(picture: Arc<Picture>, calendar: Calendar) -> Self {
-        Bookings { picture, calendar: RwLock::new(Arc::new(calendar)) }
+    /// Where there is no database: over a picture that knows all.
+    pub(crate) fn of_picture(picture: Arc<Picture>, calendar: Calendar) -> Arc<Self> {
+        let calendar = RwLock::new(Arc::new(calendar));
+        Arc::new(Bookings { picture, database: None, calendar, cache: Cache::none() })
+    }
+
+    /// Over a database, whose bookings the picture is kept up to date with by what is added to `tasks`.
+    pub(crate) fn of_database(
+        picture: Arc<Picture>,
+        store: Arc<dyn HoldStore>,
+        mysql: Arc<MySqlStore>,
+        redis: Option<Arc<RedisStore>>,
+        config: ReadingConfig,
+        tasks: &mut JoinSet<()>,
+    ) -> Arc<Self> {
+        let ReadingConfig { calendar, fixed_zone, sweep_every, patience, availability_ttl } = config;
+        let bookings = Arc::new(Bookings {
+            database: Some(Database {
+                mysql,
+                store,
+                otherwise: calendar.clone(),
+                fixed_zone,
+                sweep_every,
+                patience,
+                error: RwLock::default(),
+                dead: Mutex::default(),
+            }),
+            calendar: RwLock::new(Arc::new(calendar)),
+            cache: Cache::new(redis, availability_ttl),
+            picture,
+        });
+        bookings.picture.keep_room_news();
+        tasks.spawn(bookings.clone().keep_reading());
+        tasks.spawn(bookings.clone().keep_cache());
+        bookings
     }
 
     /// Call before a room is shown to somebody. Reads what is booked there, where nobody looked at it for a while;
-    /// from then on its bookings are kept up to date for as long as somebody does.
-    #[allow(clippy::unused_async, reason = "the database is asked here")]
-    pub async fn look_at(&self, _room: Room) -> Result<(), StoreError> {
-        Ok(())
+    /// from then on its bookings are kept up to date for as long as somebody does. An error says that nobody knows
+    /// whether the picture is up to date.
+    pub async fn look_at(&self, room: Room) -> Result<(), StoreError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let mut known = self.picture.watch_booked(room);
+        if known == Known::NotYet {
+            known = self.picture.booked_read(room, Instant::now() + database.patience).await;
+        }
+        match (known, &*database.error.read()) {
+            (Known::All, None) => Ok(()),
+            (_, Some(error)) => Err(error.clone()),
+            (_, None) => Err(StoreError::Timeout),
+        }
     }
 
     /// When the site is open.
     pub fn calendar(&self) -> Arc<Calendar> {
         self.calendar.read().clone()
-    }
-
-    /// What is free in a room.
-    pub async fn availability(&self, room: Room) -> Result<Availability, StoreError> {
-        self.look_at(room).await?;
-        let view = self.picture.view(room);
-        let mut unavailable: Vec<SlotTime> = view.booked.iter().chain(&view.locked).copied().collect();
-        unavailable.sort_unstable();
-        let closed = self.calendar().closed_day(room.date);
-        Ok(Availability { closed, unavailable, booked: view.booked, locked: view.locked, cached: true })
     }
 
     /// Up to three free times instead of this one: the nearest in its room, the earlier first.
@@ -74,7 +134,7 @@ impl Bookings {
             let taken = lists.iter().any(|list| list.binary_search(candidate).is_ok());
             *candidate != time && !taken && !calendar.is_past(room.slot(*candidate))
         };
-        let mut free: Vec<SlotTime> = calendar.times(room.date).filter(is_free).collect();
+        let mut free: Vec<SlotTime> = calendar.times(room).filter(is_free).collect();
         free.sort_by_key(|candidate| candidate.minutes().abs_diff(time.minutes()));
         free.truncate(SUGGESTED);
         free.sort_unstable();

@@ -122,9 +122,11 @@ impl Subscription {
         }
     }
 
-    /// Subscribes to the other gateways' changes and to notifications about our keys.
+    /// Subscribes to the other gateways' changes, to what the plugin says of rooms, and to notifications about our keys.
+    /// Only the last must work: the others spare waiting.
     pub(super) async fn notifications(&self, db: i64) -> Result<(), StoreError> {
         let _ = self.ask::<Value>(redis::cmd("SUBSCRIBE").arg(keys::CHANGES)).await;
+        let _ = self.ask::<Value>(redis::cmd("PSUBSCRIBE").arg(keys::SLOTS_PATTERN)).await;
         let mut patterns = redis::cmd("PSUBSCRIBE");
         for prefix in [keys::ACTIVE, keys::LOCK, keys::PROBE] {
             patterns.arg(keys::keyspace_channel(db, &format!("{prefix}*")));
@@ -183,9 +185,10 @@ impl Listener {
             PushKind::PMessage => {
                 let text =
                     |value: Option<Value>| value.and_then(|value| String::from_redis_value(value).ok());
-                if let (Some(channel), Some(event)) = (text(data.nth(1)), text(data.next()))
-                    && let Some(key) = keys::key_of_channel(&channel)
-                {
+                let Some(channel) = text(data.nth(1)) else { return };
+                if let Some(room) = keys::room_of_channel(&channel) {
+                    self.picture.doubt_booked(room);
+                } else if let (Some(key), Some(event)) = (keys::key_of_channel(&channel), text(data.next())) {
                     self.on_key(key, &event);
                 }
             }
@@ -218,6 +221,8 @@ impl Listener {
                 match event {
                     "expire" => Hint::renewal(),
                     "evicted" => Hint::new(Absence::WithStore),
+                    // Tracking does not say which.
+                    "del" | "" => Hint::deletion(),
                     _ => Hint::new(Absence::Unknown),
                 },
             );
@@ -255,9 +260,12 @@ impl Listener {
         // A select names what it took first, then what its client gave up for it.
         let given_up_from = match published.act.as_str() {
             "select" => 1,
-            "deselect" | "unlock" => 0,
+            "deselect" | "unlock" | "book" => 0,
             _ => usize::MAX,
         };
+        if published.act == "book" {
+            slots.iter().for_each(|slot| self.picture.doubt_booked(slot.room));
+        }
         let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(0));
         for (at, slot) in slots.into_iter().enumerate() {
             let absence = if at >= given_up_from { Absence::ByHolder } else { Absence::Unknown };

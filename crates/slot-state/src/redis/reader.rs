@@ -43,6 +43,10 @@ pub(super) struct Hint {
     absence: Absence,
     /// Nothing but a new time to live was seen, as a renewal causes it.
     renewal: bool,
+    /// A key was deleted.
+    deletion: bool,
+    /// A gateway said what it did.
+    published: bool,
     /// The message of this gateway's own command of that number came after all else. Not needed if that command
     /// was really answered.
     own: Option<u64>,
@@ -52,7 +56,13 @@ pub(super) struct Hint {
 
 impl Hint {
     pub(super) fn new(absence: Absence) -> Self {
-        Hint { since: Instant::now(), absence, renewal: false, own: None, more: false }
+        let since = Instant::now();
+        Hint { since, absence, renewal: false, deletion: false, published: false, own: None, more: false }
+    }
+
+    /// A key was deleted, perhaps by the plugin, which does so when it books.
+    pub(super) fn deletion() -> Self {
+        Hint { deletion: true, ..Hint::new(Absence::Unknown) }
     }
 
     /// A key's time to live was set.
@@ -62,7 +72,7 @@ impl Hint {
 
     /// A hint about what a gateway did; `own` is the number of the command if it was this one.
     pub(super) fn published(absence: Absence, own: Option<u64>) -> Self {
-        Hint { own, ..Hint::new(absence) }
+        Hint { own, published: true, ..Hint::new(absence) }
     }
 
     /// Takes in a later one.
@@ -72,6 +82,8 @@ impl Hint {
             self.absence = later.absence;
         }
         self.renewal &= later.renewal;
+        self.deletion |= later.deletion;
+        self.published |= later.published;
         self.more |= later.more || self.own.is_some();
         self.own = self.own.or(later.own);
     }
@@ -291,6 +303,9 @@ impl Reader {
             let went_with_store = self.scripts.replaced.pending();
             let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
             for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
+                if hint.deletion && !hint.published && matches!(active, KeyState::Nothing) {
+                    self.picture.doubt_booked(slot.room);
+                }
                 let fact = SlotFact {
                     time: slot.time,
                     selection: self.known(active.selection(now)),

@@ -18,6 +18,7 @@ struct All {
     read_anew: usize,
     storage: Vec<(Storage, usize)>,
     observed: Vec<Observation>,
+    live: Vec<Room>,
 }
 
 impl Heard {
@@ -38,6 +39,11 @@ impl Heard {
     /// Why the holds on this slot ended.
     pub(crate) fn reasons(&self, slot: Slot) -> Vec<EndReason> {
         self.endings(slot).into_iter().map(|ended| ended.why).collect()
+    }
+
+    /// Somebody looks at this room all the time.
+    pub(crate) fn go_live(&self, room: Room) {
+        self.all().live.push(room);
     }
 
     /// How often everything was read anew.
@@ -68,6 +74,10 @@ impl Watcher for Heard {
 
     fn hold_ended(&self, ended: HoldEnded) {
         self.all().ended.push(ended);
+    }
+
+    fn live_rooms(&self) -> Vec<Room> {
+        self.all().live.clone()
     }
 
     fn read_anew(&self) {

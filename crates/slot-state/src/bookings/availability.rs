@@ -1,0 +1,185 @@
+//! What is free in a room, with the cache of it that outlives the watching of a room. The cache is for rooms that
+//! this gateway knows nothing of: what it knows, it goes by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{Bookings, ClosedDay};
+use crate::picture::{Known, RoomNews};
+use crate::redis::RedisStore;
+use crate::slot::{Room, SlotTime};
+use crate::store::StoreError;
+
+/// Rooms that are kept in this process; with more, none are added.
+const MOST_ROOMS: usize = 10_000;
+/// News that come together are dealt with together.
+const GATHER: Duration = Duration::from_millis(10);
+/// Until what could not be dropped is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What can be booked in a room, and what cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Availability {
+    /// Set if the whole day is closed.
+    pub closed: Option<ClosedDay>,
+    /// Booked or locked.
+    pub unavailable: Vec<SlotTime>,
+    /// Booked.
+    pub booked: Vec<SlotTime>,
+    /// Locked.
+    pub locked: Vec<SlotTime>,
+    /// Whether no store was asked.
+    pub cached: bool,
+}
+
+/// What was booked in rooms when they were first read, which may be watched no more.
+pub(super) struct Cache {
+    place: Place,
+    ttl: Duration,
+    /// When bookings were last seen to change in a room. What the cache says of it is not believed for as long as that
+    /// may be older: a copy that came late, or could not be dropped, would show as free what was known not to be.
+    changed: Mutex<HashMap<Room, Instant>>,
+}
+
+enum Place {
+    /// All there is to know is in the picture.
+    Nowhere,
+    Here(Mutex<HashMap<Room, (Instant, Vec<SlotTime>)>>),
+    Redis(Arc<RedisStore>),
+}
+
+impl Cache {
+    /// Keeps nothing.
+    pub(super) fn none() -> Self {
+        Cache { place: Place::Nowhere, ttl: Duration::ZERO, changed: Mutex::default() }
+    }
+
+    /// In Redis, where there is one.
+    pub(super) fn new(redis: Option<Arc<RedisStore>>, ttl: Duration) -> Self {
+        let place = redis.map_or_else(|| Place::Here(Mutex::default()), Place::Redis);
+        Cache { place, ttl, changed: Mutex::default() }
+    }
+
+    /// What was booked in a room.
+    async fn find(&self, room: Room) -> Option<Vec<SlotTime>> {
+        if self.changed.lock().get(&room).is_some_and(|at| at.elapsed() < self.ttl) {
+            return None;
+        }
+        match &self.place {
+            Place::Nowhere => None,
+            Place::Here(rooms) => {
+                let rooms = rooms.lock();
+                let (at, booked) = rooms.get(&room)?;
+                (at.elapsed() < self.ttl).then(|| booked.clone())
+            }
+            Place::Redis(redis) => redis.cached_booked(room).await,
+        }
+    }
+
+    async fn put(&self, answers: &[(Room, Availability)]) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Nowhere => Ok(()),
+            Place::Here(rooms) => {
+                let (mut rooms, now) = (rooms.lock(), Instant::now());
+                for (room, answer) in answers {
+                    if rooms.len() < MOST_ROOMS || rooms.contains_key(room) {
+                        rooms.insert(*room, (now, answer.booked.clone()));
+                    }
+                }
+                Ok(())
+            }
+            Place::Redis(redis) => redis.cache_availability(answers, self.ttl).await,
+        }
+    }
+
+    async fn drop_all(&self, rooms: &[Room]) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Nowhere => Ok(()),
+            Place::Here(cached) => {
+                let mut cached = cached.lock();
+                rooms.iter().for_each(|room| _ = cached.remove(room));
+                Ok(())
+            }
+            Place::Redis(redis) => redis.drop_availability(rooms).await,
+        }
+    }
+
+    fn distrust(&self, rooms: impl Iterator<Item = Room>) {
+        let now = Instant::now();
+        self.changed.lock().extend(rooms.map(|room| (room, now)));
+    }
+
+    /// Forgets what is too old to matter.
+    pub(super) fn forget_old(&self) {
+        self.changed.lock().retain(|_, at| at.elapsed() < self.ttl);
+        if let Place::Here(rooms) = &self.place {
+            rooms.lock().retain(|_, (at, _)| at.elapsed() < self.ttl);
+        }
+    }
+}
+
+impl Bookings {
+    /// What is free in a room. One that somebody looks at is answered from the picture; another from the cache, or from
+    /// the database, and then it is watched for a while.
+    pub async fn availability(&self, room: Room) -> Result<Availability, StoreError> {
+        if self.database.is_none() || self.picture.keep_booked(room) == Some(Known::All) {
+            return Ok(self.availability_with(room, Vec::new(), true));
+        }
+        if let Some(booked) = self.cache.find(room).await {
+            return Ok(self.availability_with(room, booked, true));
+        }
+        self.look_at(room).await?;
+        Ok(self.availability_with(room, Vec::new(), false))
+    }
+
+    /// What the picture shows, and what is booked besides.
+    fn availability_with(&self, room: Room, mut booked: Vec<SlotTime>, cached: bool) -> Availability {
+        let view = self.picture.view(room);
+        booked.extend(view.booked);
+        booked.sort_unstable();
+        booked.dedup();
+        let mut locked = view.locked;
+        locked.retain(|time| booked.binary_search(time).is_err());
+        let mut unavailable = [booked.as_slice(), &locked].concat();
+        unavailable.sort_unstable();
+        Availability { closed: self.calendar().closed_day(room), unavailable, booked, locked, cached }
+    }
+
+    /// Keeps the cache, for ever: rooms that were read come in, those in which something changed go out.
+    pub(super) async fn keep_cache(self: Arc<Self>) {
+        let mut due: BTreeMap<Room, RoomNews> = BTreeMap::new();
+        loop {
+            let mut news = if due.is_empty() { self.picture.room_news().await } else { Vec::new() };
+            sleep(if due.is_empty() { GATHER } else { AGAIN }).await;
+            news.extend(self.picture.take_room_news());
+            for (room, what) in news {
+                due.entry(room).and_modify(|known| *known = what.max(*known)).or_insert(what);
+            }
+            if let Err(error) = self.carry_into_cache(&due).await {
+                tracing::debug!(event = "availability_cache_away", error = %error);
+                // Whatever is kept of these rooms may be older than what was seen here.
+                self.cache.distrust(due.keys().copied());
+                due.values_mut().for_each(|what| *what = RoomNews::Booked);
+            } else {
+                due.clear();
+            }
+        }
+    }
+
+    async fn carry_into_cache(&self, due: &BTreeMap<Room, RoomNews>) -> Result<(), StoreError> {
+        let with = |wanted: fn(RoomNews) -> bool| {
+            due.iter().filter(move |(_, what)| wanted(**what)).map(|(room, _)| *room)
+        };
+        self.cache.distrust(with(|what| what == RoomNews::Booked));
+        let changed: Vec<Room> = with(|what| what != RoomNews::Read).collect();
+        self.cache.drop_all(&changed).await?;
+        // What was forgotten meanwhile is not known.
+        let read = with(|what| what == RoomNews::Read).filter(|room| self.picture.knows_booked(*room));
+        let read = read.map(|room| (room, self.availability_with(room, Vec::new(), false)));
+        self.cache.put(&read.collect::<Vec<_>>()).await
+    }
+}
