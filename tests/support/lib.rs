@@ -2,6 +2,7 @@
 //! A test starts what it needs on ports the system picks, and everything ends with the test.
 
 mod binary;
+mod booking;
 mod eventually;
 mod fault_proxy;
 mod gateway;
@@ -21,6 +22,7 @@ mod room;
 mod wordpress;
 
 pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
+pub use booking::CUSTOMER_WORDS;
 pub use eventually::{PATIENCE, eventually, holds_for};
 pub use fault_proxy::{FaultProxy, Towards};
 pub use gateway::{Gateway, GatewayBuilder, Stopped};
