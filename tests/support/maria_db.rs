@@ -117,6 +117,11 @@ impl MariaDb {
         self.run(WORDPRESS_OPTIONS).await;
     }
 
+    /// Creates `wp_appointease_appointments` as AppointEase does, empty.
+    pub async fn appointments(&self) {
+        self.run(include_str!("../peers/appointments.sql")).await;
+    }
+
     /// Ends it at once, as a crash does: what was committed is kept. It stays away.
     pub async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

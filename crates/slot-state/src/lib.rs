@@ -12,6 +12,7 @@ mod booking;
 mod bookings;
 mod due;
 mod event;
+mod fail_point;
 mod failover;
 mod hold;
 mod memory;

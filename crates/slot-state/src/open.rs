@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::bookings::{Bookings, Calendar};
+use crate::bookings::{Bookings, Calendar, ReadingConfig};
 use crate::failover::Failover;
 use crate::memory::MemoryStore;
 use crate::mysql::{MySqlConfig, MySqlStore};
@@ -27,6 +27,10 @@ pub struct StoreConfig {
     pub lock_ttl: Duration,
     /// When the site is open, where the database does not say.
     pub calendar: Calendar,
+    /// The calendar's zone holds, whatever the site says itself.
+    pub fixed_zone: bool,
+    /// How long an answer about availability may be reused.
+    pub availability_ttl: Duration,
 }
 
 /// A store at work.
@@ -66,10 +70,11 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
     let mut mysql = None;
     if let Some(database) = &config.mysql {
         let alone = redis.is_none();
-        let opened = MySqlStore::open(database, alone, pen(StorageMode::Mysql), config.lock_ttl, &mut tasks);
+        let (pen, zone) = (pen(StorageMode::Mysql), config.calendar.zone.clone());
+        let opened = MySqlStore::open(database, alone, pen, config.lock_ttl, zone, &mut tasks);
         mysql = Some(opened.map_err(|error| no_address("mysql.url", &error))?);
     }
-    let store: Arc<dyn HoldStore> = match (redis, mysql) {
+    let store: Arc<dyn HoldStore> = match (redis.clone(), mysql.clone()) {
         (Some(redis), Some(mysql)) => Failover::open(redis, mysql, picture.clone(), &mut tasks),
         (Some(redis), None) => {
             tasks.spawn(redis.clone().decide_alone());
@@ -79,7 +84,20 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
         (None, None) => Arc::new(MemoryStore::new(pen(StorageMode::Memory), config.lock_ttl)),
     };
     tasks.spawn(expire(picture.clone(), store.clone()));
-    let bookings = Arc::new(Bookings::new(picture.clone(), config.calendar.clone()));
+    let calendar = config.calendar.clone();
+    let bookings = match (&config.mysql, mysql) {
+        (Some(database), Some(mysql)) => {
+            let config = ReadingConfig {
+                calendar,
+                fixed_zone: config.fixed_zone,
+                sweep_every: database.sweep_every,
+                patience: database.command_timeout,
+                availability_ttl: config.availability_ttl,
+            };
+            Bookings::of_database(picture.clone(), store.clone(), mysql, redis, config, &mut tasks)
+        }
+        _ => Bookings::of_picture(picture.clone(), calendar),
+    };
     Ok(OpenStore { store, picture, bookings, tasks })
 }
 

@@ -3,71 +3,44 @@
 
 mod house;
 
+#[path = "conformance/bookings.rs"]
+mod bookings;
 #[path = "conformance/endings.rs"]
 mod endings;
 #[path = "conformance/lifetimes.rs"]
 mod lifetimes;
 #[path = "conformance/outcomes.rs"]
 mod outcomes;
+#[path = "conformance/stores.rs"]
+mod stores;
 
 /// How long a lock lasts where a test does not wait for its end, and where it does.
 const LOCK_TTLS: [std::time::Duration; 2] =
     [std::time::Duration::from_secs(60), std::time::Duration::from_millis(700)];
 
 macro_rules! behaviours {
-    ($($module:ident { $($name:ident),* $(,)? } lock_ttl $ttl:literal)*) => {
-        mod in_memory {
+    ($stores:tt $behaviours:tt) => {
+        behaviours!(@each $stores $behaviours);
+    };
+    (@each { $($store:ident)* } $behaviours:tt) => {
+        $(behaviours!(@on $store $behaviours);)*
+    };
+    (@on $store:ident {
+        $($module:ident { $($name:ident),* $(,)? } lock_ttl $ttl:literal)*
+    }) => {
+        mod $store {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    let house = super::house::House::open(None, super::LOCK_TTLS[$ttl]);
-                    super::$module::$name(house).await;
-                }
-            )*)*
-        }
-
-        mod on_redis {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    let redis = support::RedisServer::start().await;
-                    let house = super::house::House::open(Some(redis.url()), super::LOCK_TTLS[$ttl]);
-                    house.ready().await;
-                    super::$module::$name(house).await;
-                }
-            )*)*
-        }
-
-        mod on_mysql {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    let maria = support::MariaDb::start().await;
-                    maria.wordpress_options().await;
-                    let house = super::house::House::on_mysql(None, maria.url(), super::LOCK_TTLS[$ttl]);
-                    house.ready().await;
-                    super::$module::$name(house).await;
-                }
-            )*)*
-        }
-
-        mod on_redis_with_mysql {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    let (redis, maria) = (support::RedisServer::start().await, support::MariaDb::start().await);
-                    maria.wordpress_options().await;
-                    let (redis_url, ttl) = (Some(redis.url()), super::LOCK_TTLS[$ttl]);
-                    let house = super::house::House::on_mysql(redis_url, maria.url(), ttl);
-                    house.ready().await;
-                    super::$module::$name(house).await;
+                    let (house, _servers) = crate::stores::$store(crate::LOCK_TTLS[$ttl]).await;
+                    crate::$module::$name(house).await;
                 }
             )*)*
         }
     };
 }
 
-behaviours! {
+behaviours! { { in_memory on_redis on_mysql on_redis_with_mysql } {
     outcomes {
         a_free_slot_is_selected_and_shown_before_the_answer,
         selecting_an_own_selection_again_renews_it,
@@ -105,4 +78,34 @@ behaviours! {
     lifetimes {
         a_lock_ends_on_time_and_its_slot_and_place_are_free_again,
     } lock_ttl 1
+} }
+
+/// Where there are bookings.
+mod booking {
+    behaviours! { { in_memory on_mysql on_redis_with_mysql } {
+        bookings {
+            a_free_slot_is_booked_and_shown_before_the_answer,
+            a_booking_ends_the_clients_own_hold_in_the_same_change,
+            a_lock_of_another_refuses_and_so_does_a_selection,
+            a_booked_slot_is_neither_selected_nor_locked_nor_booked,
+            a_fence_that_is_not_the_locks_is_refused,
+            a_fence_of_a_lock_that_has_ended_is_no_hindrance,
+            the_same_key_gets_the_first_answer_and_with_other_data_a_refusal,
+            a_refused_key_may_be_used_again,
+            each_client_has_its_own_keys,
+            of_many_at_once_one_books,
+            one_key_at_once_books_once,
+        } lock_ttl 0
+        bookings {
+            a_lock_that_has_ended_leaves_the_slot_to_whoever_comes_first,
+        } lock_ttl 1
+    } }
+}
+
+#[tokio::test]
+async fn redis_alone_takes_no_bookings() {
+    let (house, _servers) = stores::on_redis(LOCK_TTLS[0]).await;
+    let ten = house::slot("10:00");
+    assert_eq!(house::book_refusal(house.confirm(ten, "ann").await), slot_state::BookRefusal::NoDatabase);
+    assert_eq!(house.view(ten.room), slot_state::RoomView::default());
 }

@@ -21,7 +21,13 @@ INSERT INTO wp_appointease_slot_locks (date, time, employee_id, client_id, expir
     VALUES ('2030-12-01', '10:00', 3, 'wp_1', '2030-12-01 08:00', 'kept')";
 
 fn on(url: String) -> Migration {
-    Migration { url, table_prefix: "wp_".to_owned(), with_redis: true }
+    Migration {
+        url,
+        table_prefix: "wp_".to_owned(),
+        with_redis: true,
+        appointments_table: None,
+        guard_bookings: true,
+    }
 }
 
 async fn migrated(maria: &MariaDb) -> MigrationReport {
@@ -49,9 +55,10 @@ fn all_made(report: &MigrationReport) -> bool {
 async fn a_fresh_database_gets_every_table_once() {
     let maria = MariaDb::start().await;
     maria.wordpress_options().await;
+    maria.appointments().await;
     let report = migrated(&maria).await;
     assert!(report.is_complete() && all_made(&report), "{report:?}");
-    assert_eq!(report.changes.len(), 5, "{report:?}");
+    assert_eq!(report.changes.len(), 8, "{report:?}");
     assert!(report.warnings.is_empty(), "{report:?}");
     let rows = maria.query::<(u64, String, u64, u64, String)>("SELECT * FROM wp_appointease_storage").await;
     let row = |id, mode: &str, epoch| (id, mode.to_owned(), epoch, 0, String::new());
@@ -152,7 +159,7 @@ async fn without_the_rights_it_says_which_are_missing_and_does_the_rest() {
     assert!(!report.is_complete(), "{report:?}");
     assert_eq!(report.grant.as_deref(), Some("GRANT CREATE ON `site`.* TO 'low'@'%'"));
     let made = report.changes.iter().filter(|change| change.outcome == ChangeOutcome::Made).count();
-    assert_eq!((made, report.changes.len()), (2, 4), "{report:?}");
+    assert_eq!((made, report.changes.len()), (2, 6), "{report:?}");
 
     maria.run(report.grant.as_deref().unwrap()).await;
     assert!(migrate(&low, false).await.unwrap().is_complete());
@@ -227,4 +234,96 @@ async fn a_database_that_is_away_or_unnamed_is_an_error() {
     maria.kill().await;
     let error = migrate(&on(maria.url()), true).await.unwrap_err();
     assert!(matches!(error, MigrateError::Away(_)), "{error:?}");
+}
+
+/// As WordPress' `$wpdb->insert` writes it.
+fn booking(table: &str, time: &str, status: &str) -> String {
+    format!(
+        "INSERT INTO `{table}` (`name`, `email`, `appointment_date`, `employee_id`, `status`) \
+         VALUES ('Ann', 'ann@example.com', '2031-03-09 {time}', 3, '{status}')"
+    )
+}
+
+const AUTO: &str = "wp_appointease_appointments";
+
+#[tokio::test]
+async fn a_slot_cannot_be_booked_twice_by_anybody_once_the_guard_is_there() {
+    let maria = MariaDb::start().await;
+    maria.appointments().await;
+    maria.run(&booking(AUTO, "09:00", "confirmed")).await;
+    let report = migrated(&maria).await;
+    assert!(report.is_complete() && all_made(&report), "{report:?}");
+    assert_eq!(migrated(&maria).await.changes, []);
+    let strict = "SET SESSION sql_mode = 'TRADITIONAL'";
+    for mode in ["SET SESSION sql_mode = ''", strict] {
+        let hour = if mode == strict { "10" } else { "11" };
+        let first = booking(AUTO, &format!("{hour}:00"), "confirmed");
+        maria.run(&format!("{mode}; {first}")).await;
+        for again in ["confirmed", "created"] {
+            let again = booking(AUTO, &format!("{hour}:00"), again);
+            let error = maria.try_run(&format!("{mode}; {again}")).await.unwrap_err();
+            assert!(error.to_string().contains("slotcast_slot"), "{error}");
+        }
+        // Any number of those that do not stand, and the other of two that do is kept from standing again.
+        for _ in 0..2 {
+            maria.run(&format!("{mode}; {}", booking(AUTO, &format!("{hour}:00"), "cancelled"))).await;
+        }
+        let again = format!("UPDATE {AUTO} SET status = 'confirmed' WHERE status = 'cancelled' LIMIT 1");
+        maria.try_run(&again).await.unwrap_err();
+        maria.run(&format!("UPDATE {AUTO} SET status = 'cancelled' WHERE status = 'confirmed'")).await;
+        maria.run(&format!("{again}; DELETE FROM {AUTO}")).await;
+    }
+    // Nor is the new column in the way of a program that names none.
+    maria.run(&booking(AUTO, "12:00", "confirmed")).await;
+    maria.run(&format!("CREATE TABLE old LIKE {AUTO}; INSERT INTO old SELECT * FROM {AUTO}")).await;
+}
+
+#[tokio::test]
+async fn several_live_bookings_of_one_slot_are_listed_and_left_to_people() {
+    let maria = MariaDb::start().await;
+    maria.appointments().await;
+    for status in ["confirmed", "created", "cancelled"] {
+        maria.run(&booking(AUTO, "10:00", status)).await;
+        maria.run(&booking(AUTO, "11:00", "cancelled")).await;
+    }
+    let made_by = format!("SHOW CREATE TABLE {AUTO}");
+    let before: Vec<(String, String)> = maria.query(&made_by).await;
+    let report = migrated(&maria).await;
+    assert!(!report.is_complete(), "{report:?}");
+    let [blocker] = &report.blockers[..] else { panic!("{report:?}") };
+    assert!(blocker.contains("2031-03-09 10:00:00 of employee 3 (2)"), "{report:?}");
+    assert!(!blocker.contains("11:00"), "{report:?}");
+    assert_eq!(maria.query::<(String, String)>(&made_by).await, before);
+
+    maria.run(&format!("UPDATE {AUTO} SET status = 'cancelled' WHERE status = 'created'")).await;
+    let report = migrated(&maria).await;
+    assert!(report.is_complete() && all_made(&report), "{report:?}");
+}
+
+#[tokio::test]
+async fn the_guard_fits_every_table_of_appointments_and_only_where_it_is_asked_for() {
+    for (made_by, table, configured) in [
+        (include_str!("../../../tests/peers/appointments_sparse.sql"), "wp_appointments", None),
+        (include_str!("../../../tests/peers/appointments_demanding.sql"), AUTO, None),
+        (include_str!("../../../tests/peers/appointments.sql"), AUTO, Some(AUTO)),
+    ] {
+        let maria = MariaDb::start().await;
+        maria.wordpress_options().await;
+        maria.run(made_by).await;
+        let mut wanted = Migration { guard_bookings: false, ..on(maria.url()) };
+        wanted.appointments_table = configured.map(str::to_owned);
+        let report = migrate(&wanted, false).await.unwrap();
+        assert!(report.is_complete() && report.warnings.is_empty(), "{report:?}");
+        assert_eq!(maria.query::<u64>(&has_guard(table)).await, [0], "serve leaves {table} as it is");
+        let report = migrate(&Migration { guard_bookings: true, ..wanted }, false).await.unwrap();
+        assert!(report.is_complete() && all_made(&report), "{report:?}");
+        assert_eq!(maria.query::<u64>(&has_guard(table)).await, [1]);
+    }
+}
+
+fn has_guard(table: &str) -> String {
+    format!(
+        "SELECT COUNT(*) FROM information_schema.columns \
+         WHERE table_schema = 'site' AND table_name = '{table}' AND column_name = 'slotcast_live'"
+    )
 }

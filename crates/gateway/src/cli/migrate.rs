@@ -32,7 +32,13 @@ impl Migrate {
     pub(super) fn migration(config: &Config) -> Option<Migration> {
         let url = config.mysql.url.as_ref()?.expose().to_owned();
         let table_prefix = config.mysql.table_prefix.clone();
-        Some(Migration { url, table_prefix, with_redis: config.redis.url.is_some() })
+        Some(Migration {
+            url,
+            table_prefix,
+            with_redis: config.redis.url.is_some(),
+            appointments_table: config.mysql.appointments_table().map(str::to_owned),
+            guard_bookings: true,
+        })
     }
 
     /// Does it and prints what was missing.

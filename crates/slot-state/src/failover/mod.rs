@@ -1,6 +1,7 @@
 //! Losing a store without anybody noticing: which store decides, and how all gateways come to the same answer.
 //! To the rest of the program it is one store; a request that met a failure is finished on the other one.
 
+mod bookings;
 mod carry;
 mod conductor;
 mod served;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use switch::{Peer, Record, Store};
 
-use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
+use crate::booking::{BookError, Booking, NewBooking};
 use crate::hold::{
     AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed, SelectAsk,
     Selected,
@@ -218,7 +219,7 @@ impl Failover {
     }
 
     /// What was neither selected nor renewed since the last change of store and is not there, did not come over: it is
-    /// put back.
+    /// put back. What is booked, is not.
     fn after_a_change(&self, renewals: &[Renewal]) -> Vec<Renewal> {
         let mut renewals = renewals.to_vec();
         if let Some(since) = self.now.lock().since.filter(|since| since.elapsed() < SETTLING) {
@@ -227,6 +228,7 @@ impl Failover {
                 renewal.put_back |= !served.is_held_since(&renewal.client, renewal.slot, since);
             }
         }
+        renewals.iter_mut().for_each(|renewal| renewal.put_back &= !self.picture.is_booked(renewal.slot));
         renewals
     }
 
@@ -242,10 +244,10 @@ impl Failover {
         unlocked
     }
 
-    /// Runs to its end even if whoever asked is gone: a lock is more than one step.
-    async fn to_the_end<T: Send + 'static>(
-        work: impl Future<Output = Result<T, HoldError>> + Send + 'static,
-    ) -> Result<T, HoldError> {
+    /// Runs to its end even if whoever asked is gone: a lock or a booking is more than one step.
+    async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
         tokio::spawn(work).await.unwrap_or_else(|_| Err(StoreError::Away("shutting down".to_owned()).into()))
     }
 
@@ -276,6 +278,9 @@ impl AsStoreError for HoldError {
 #[async_trait]
 impl HoldStore for Failover {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
+        if self.picture.is_booked(ask.slot) {
+            return Err(Refusal::SlotBooked.into());
+        }
         let selected = on_deciding!(self, store => store.select(ask.clone()));
         if let Ok(Selected::Selection) = selected {
             self.served.lock().selected(&ask.client, ask.slot);
@@ -303,8 +308,12 @@ impl HoldStore for Failover {
         Self::to_the_end(self.own()?.unlock_to_the_end(ask)).await
     }
 
-    async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {
-        Err(BookRefusal::NoDatabase.into())
+    async fn confirm(&self, ask: NewBooking) -> Result<Booking, BookError> {
+        let booked = Self::to_the_end(self.own()?.confirm_to_the_end(ask.clone())).await;
+        if booked.is_ok() {
+            self.served.lock().gave_up(&ask.client, ask.slot);
+        }
+        booked
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

@@ -7,6 +7,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Error, Opts, OptsBuilder, Params, ServerError};
 use tokio::time::timeout;
 
+use super::guard::LIVE;
 use super::migrate::MigrateError;
 use super::schema::{Existing, Wanted, quoted};
 
@@ -18,7 +19,7 @@ const SETUP: [&str; 2] = [
     "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone='+00:00'",
     "SET SESSION lock_wait_timeout=2, innodb_lock_wait_timeout=2",
 ];
-/// How many slots with several locks are named.
+/// How many slots with several locks or bookings are named.
 const NAMED: usize = 20;
 
 /// A connection to one database.
@@ -105,6 +106,12 @@ impl Database {
         if locks.is_some_and(|locks| locks.has_slots() && !locks.guards_slots()) {
             existing.duplicate_locks = self.duplicate_locks(&wanted.locks()).await?;
         }
+        if wanted.guard_bookings
+            && let Some((name, table)) = wanted.appointments_in(&existing)
+            && table.lacks_guard()
+        {
+            existing.duplicate_bookings = self.duplicate_bookings(name).await?;
+        }
         let storage = existing.tables.get(&wanted.storage());
         if storage.is_some_and(|storage| storage.columns.contains_key("id")) {
             let rows = format!("SELECT CAST(id AS UNSIGNED) FROM {}", quoted(&wanted.storage()));
@@ -115,16 +122,31 @@ impl Database {
 
     async fn duplicate_locks(&mut self, locks: &str) -> Result<Vec<String>, MigrateError> {
         let question = format!(
-            "SELECT CAST(`date` AS CHAR), CAST(`time` AS CHAR), CAST(employee_id AS CHAR), COUNT(*) FROM {} \
+            "SELECT CONCAT(`date`, ' ', `time`), CAST(employee_id AS CHAR), COUNT(*) FROM {} \
              WHERE `date` IS NOT NULL AND `time` IS NOT NULL AND employee_id IS NOT NULL \
              GROUP BY `date`, `time`, employee_id HAVING COUNT(*) > 1 LIMIT {}",
             quoted(locks),
             NAMED + 1
         );
-        let found: Vec<(String, String, String, u64)> = self.ask(&question, ()).await?;
+        self.duplicates(&question).await
+    }
+
+    async fn duplicate_bookings(&mut self, appointments: &str) -> Result<Vec<String>, MigrateError> {
+        let question = format!(
+            "SELECT CAST(appointment_date AS CHAR), CAST(employee_id AS CHAR), COUNT(*) FROM {} \
+             WHERE appointment_date IS NOT NULL AND employee_id IS NOT NULL AND {LIVE} \
+             GROUP BY appointment_date, employee_id HAVING COUNT(*) > 1 LIMIT {}",
+            quoted(appointments),
+            NAMED + 1
+        );
+        self.duplicates(&question).await
+    }
+
+    /// The slots that a question finds, each with its employee and how often it is there.
+    async fn duplicates(&mut self, question: &str) -> Result<Vec<String>, MigrateError> {
+        let found: Vec<(String, String, u64)> = self.ask(question, ()).await?;
         let slots = found.iter().take(NAMED);
-        let slots = slots
-            .map(|(date, time, employee, rows)| format!("{date} {time} of employee {employee} ({rows})"));
+        let slots = slots.map(|(time, employee, rows)| format!("{time} of employee {employee} ({rows})"));
         Ok(slots.chain((found.len() > NAMED).then(|| "and more".to_owned())).collect())
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{
-    Error, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, Row, Transaction, TxOpts, UrlError,
-    prelude::FromValue,
+    Conn, Error, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, Row, Transaction, TxOpts,
+    UrlError, prelude::FromValue,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -29,8 +29,17 @@ const SETUP: [&str; 3] = [
 pub(super) enum Trouble {
     /// Another transaction was in the way (deadlock, lock wait, a row that came meanwhile): trying again may help.
     Conflict,
-    /// A table or column is not there.
+    /// A unique row is there already: trying again may find it.
+    Duplicate,
+    /// A table or column is not there, or one that is new must be filled.
     NoTable(String),
+    /// A value that a column does not take: the request's fault. Names the column, never the value.
+    Value {
+        /// If the database says.
+        column: Option<String>,
+        /// The database's number for it.
+        code: u16,
+    },
     /// Anything else.
     Store(StoreError),
 }
@@ -39,8 +48,12 @@ impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             // Others were in the way again and again: nothing is wrong with the store.
-            Trouble::Conflict => StoreError::Timeout,
+            Trouble::Conflict | Trouble::Duplicate => StoreError::Timeout,
             Trouble::NoTable(why) => StoreError::Refusing(why),
+            Trouble::Value { column, code } => {
+                let column = column.unwrap_or_default();
+                StoreError::Strange(format!("error {code}: a value does not fit the column {column}"))
+            }
             Trouble::Store(error) => error,
         }
     }
@@ -48,6 +61,7 @@ impl From<Trouble> for StoreError {
 
 /// The way to one database.
 pub(super) struct Link {
+    opts: Opts,
     pool: Pool,
     deadline: Duration,
 }
@@ -73,7 +87,8 @@ impl Link {
             .tcp_keepalive(Some(Duration::from_secs(5)))
             .setup(SETUP.to_vec())
             .pool_opts(pool);
-        Ok(Link { pool: Pool::new(opts), deadline })
+        let opts = Opts::from(opts);
+        Ok(Link { pool: Pool::new(opts.clone()), opts, deadline })
     }
 
     /// The longest a request may take.
@@ -90,6 +105,27 @@ impl Link {
     pub(super) async fn begin(&self, until: Instant) -> Result<Work, Trouble> {
         let transaction = in_time(until, self.pool.start_transaction(TxOpts::new())).await?;
         Ok(Work { transaction, until })
+    }
+
+    /// All rows of an answer to one question, which is not prepared: its text is another each time.
+    pub(super) async fn read(&self, sql: &str, until: Instant) -> Result<Vec<Row>, Trouble> {
+        let mut connection = in_time(until, self.pool.get_conn()).await?;
+        in_time(until, connection.query(sql)).await
+    }
+
+    /// Asks on a connection of its own, where those there are may all be broken. What the question locks is let go with
+    /// the answer.
+    pub(super) async fn ask_afresh(
+        &self,
+        sql: &str,
+        params: impl Into<Params>,
+        until: Instant,
+    ) -> Result<Option<Row>, Trouble> {
+        let mut connection = in_time(until, Conn::new(self.opts.clone())).await?;
+        let row = in_time(until, connection.exec_first(sql, params.into())).await?;
+        // It answered; if it does not say goodbye, it is dropped.
+        let _ = timeout_at(until, connection.disconnect()).await;
+        Ok(row)
     }
 }
 
@@ -120,6 +156,16 @@ impl Work {
     pub(super) async fn run(&mut self, sql: &str, params: impl Into<Params>) -> Result<u64, Trouble> {
         in_time(self.until, self.transaction.exec_drop(sql, params.into())).await?;
         Ok(self.transaction.affected_rows())
+    }
+
+    /// Adds a row; returns its number, where it got one.
+    pub(super) async fn insert(
+        &mut self,
+        sql: &str,
+        params: impl Into<Params>,
+    ) -> Result<Option<u64>, Trouble> {
+        in_time(self.until, self.transaction.exec_drop(sql, params.into())).await?;
+        Ok(self.transaction.last_insert_id())
     }
 
     /// Makes it so. After an error nobody knows whether it is so.
@@ -153,23 +199,63 @@ pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Trou
     }
 }
 
+/// Errors about a value: see [`Trouble::Value`].
+const NOT_TAKEN: [u16; 10] = [1048, 1216, 1264, 1265, 1292, 1366, 1406, 1452, 3819, 4025];
+
+/// The column that a message about a value names: `… for column 'name' at row 1`, MariaDB at times with its table, or
+/// `… FOREIGN KEY (`name`) …`.
+fn column_of(message: &str) -> Option<String> {
+    let from = |words: &str| message.rfind(words).map(|at| &message[at + words.len()..]);
+    let names = from("for column ").or_else(|| from("FOREIGN KEY (")).or_else(|| from("Column "))?;
+    let named = names.split([' ', ')']).next()?.rsplit('.').next()?;
+    Some(named.trim_matches(['\'', '`']).to_ascii_lowercase())
+}
+
 fn classify(error: Error) -> Trouble {
     let text = error.to_string();
     match error {
-        // Lock wait, deadlock, duplicate key; MariaDB's and Galera's "record has changed".
-        Error::Server(error) if [1205, 1213, 1062, 1020].contains(&error.code) => Trouble::Conflict,
-        Error::Server(error) if [1146, 1054].contains(&error.code) => Trouble::NoTable(text),
+        // Lock wait, deadlock; MariaDB's and Galera's "record has changed".
+        Error::Server(error) if [1205, 1213, 1020].contains(&error.code) => Trouble::Conflict,
+        Error::Server(error) if error.code == 1062 => Trouble::Duplicate,
+        // No table, no column, a column without a default.
+        Error::Server(error) if [1146, 1054, 1364].contains(&error.code) => Trouble::NoTable(text),
         // Too many connections, shutting down, killed: as good as away.
         Error::Server(error) if [1040, 1053, 1203, 1317, 1927].contains(&error.code) => {
             Trouble::Store(StoreError::Away(text))
         }
-        // A value that a column cannot hold: the request's fault.
-        Error::Server(error) if [1048, 1264, 1265, 1292, 1366, 1406].contains(&error.code) => {
-            Trouble::Store(StoreError::Strange(text))
+        // Too long, out of range, of a character set the column has not, or against a constraint.
+        Error::Server(error) if NOT_TAKEN.contains(&error.code) => {
+            Trouble::Value { column: column_of(&error.message), code: error.code }
         }
         Error::Server(_) => Trouble::Store(StoreError::Refusing(text)),
         Error::Io(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_) => {
             Trouble::Store(StoreError::Away(text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_about_a_value_names_its_column() {
+        for (message, column) in [
+            ("Data too long for column 'name' at row 1", Some("name")),
+            (
+                r"Incorrect string value: '\xF0\x9F for column ' for column `site`.`t`.`notes` at row 1",
+                Some("notes"),
+            ),
+            ("Out of range value for column 'service_id' at row 1", Some("service_id")),
+            ("Column 'phone' cannot be null", Some("phone")),
+            (
+                "Cannot add or update a child row: a foreign key constraint fails (`site`.`t`, CONSTRAINT `fk` \
+                 FOREIGN KEY (`service_id`) REFERENCES `services` (`id`))",
+                Some("service_id"),
+            ),
+            ("CONSTRAINT `c` failed for `site`.`t`", None),
+        ] {
+            assert_eq!(column_of(message).as_deref(), column, "{message}");
         }
     }
 }

@@ -27,6 +27,9 @@ impl MySqlStore {
         let _in_hand = self.take_in_hand(&rooms, until).await?;
         let granted = insist!(self, self.try_grant(ask, selections_here, until));
         let (outcome, sheet) = granted.map_err(|error| self.uncertain(slot, error))?;
+        if outcome == Err(Refusal::SlotBooked) && !self.picture.is_booked(slot) {
+            self.picture.doubt_booked(slot.room);
+        }
         if selections_here {
             let source = (Source::Command, self.next_seq());
             self.tell(&sheet, &rooms, source, ask.actor, Absence::Unknown, &[]);
@@ -41,6 +44,7 @@ impl MySqlStore {
         until: Instant,
     ) -> Result<(Result<(Locked, bool), Refusal>, Sheet), Trouble> {
         let LockAsk { slot, client, .. } = ask;
+        let appointments = self.appointments(until).await?;
         let mut work = self.link.begin(until).await?;
         let mut sheet = if selections_here {
             self.check_epoch(&mut work).await?;
@@ -53,11 +57,12 @@ impl MySqlStore {
             self.read_lock(&mut work, *slot).await?
         };
         if let Some(lock) = sheet.locks.get(slot) {
-            let outcome = match lock.client == *client {
-                true => Ok((Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence }, false)),
-                false => Err(Refusal::SlotLocked),
-            };
-            return Ok((outcome, sheet));
+            if lock.client != *client {
+                return Ok((Err(Refusal::SlotLocked), sheet));
+            }
+            let locked = Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence };
+            let is_taken = self.is_taken(&mut work, appointments.as_deref(), *slot).await?;
+            return Ok((if is_taken { Err(Refusal::SlotBooked) } else { Ok((locked, false)) }, sheet));
         }
         if sheet.selection(*slot).is_some_and(|held| held.client != *client) {
             return Ok((Err(Refusal::SlotLocked), sheet));
@@ -66,6 +71,10 @@ impl MySqlStore {
             return Ok((Err(Refusal::TooManyHolds), sheet));
         }
         let row = self.insert(&mut work, *slot, client, sheet.now).await?;
+        // After the row is there: who books has one too, and what this one waited for is booked by now.
+        if self.is_taken(&mut work, appointments.as_deref(), *slot).await? {
+            return Ok((Err(Refusal::SlotBooked), sheet));
+        }
         sheet.remove(*slot);
         for room in sheet.touched.clone() {
             self.write(&mut work, &sheet, room).await?;
@@ -103,7 +112,7 @@ impl MySqlStore {
     }
 
     /// The row of one slot, held until the transaction ends.
-    async fn read_lock(&self, work: &mut Work, slot: Slot) -> Result<Sheet, Trouble> {
+    pub(super) async fn read_lock(&self, work: &mut Work, slot: Slot) -> Result<Sheet, Trouble> {
         let rows = work.rows(&self.queries.lock_for_update(), slot_params(slot)).await?;
         let now = self.now(work).await?;
         self.sheet(now, Vec::new(), rows)

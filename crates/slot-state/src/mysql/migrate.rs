@@ -8,6 +8,7 @@ use std::time::Duration;
 use mysql_async::Opts;
 use thiserror::Error;
 
+use super::appointments::possible_names;
 use super::catalogue::{Database, is_denial};
 use super::schema::{self, Plan, Step, Wanted, quoted};
 
@@ -26,6 +27,10 @@ pub struct Migration {
     pub table_prefix: String,
     /// Whether holds begin in Redis: the storage mode of a new site.
     pub with_redis: bool,
+    /// Where bookings are; if not named, where AppointEase has them.
+    pub appointments_table: Option<String>,
+    /// Whether that table is to be guarded against two live bookings of one slot, whoever makes them.
+    pub guard_bookings: bool,
 }
 
 /// What was missing, and what became of it.
@@ -33,7 +38,7 @@ pub struct Migration {
 pub struct MigrationReport {
     /// In order.
     pub changes: Vec<TableChange>,
-    /// What has to be mended by hand before locks are safe, a sentence each.
+    /// What has to be mended by hand before locks and bookings are safe, a sentence each.
     pub blockers: Vec<String>,
     /// What is probably not meant, a sentence each.
     pub warnings: Vec<String>,
@@ -100,7 +105,12 @@ pub enum MigrateError {
 pub async fn migrate(migration: &Migration, dry_run: bool) -> Result<MigrationReport, MigrateError> {
     let opts = Opts::from_url(&migration.url).map_err(|error| MigrateError::Url(error.to_string()))?;
     let mut database = Database::connect(opts).await?;
-    let wanted = Wanted { prefix: migration.table_prefix.clone(), with_redis: migration.with_redis };
+    let wanted = Wanted {
+        prefix: migration.table_prefix.clone(),
+        with_redis: migration.with_redis,
+        appointments: possible_names(&migration.table_prefix, migration.appointments_table.as_deref()),
+        guard_bookings: migration.guard_bookings,
+    };
     let plan = schema::plan(&wanted, &database.existing(&wanted).await?);
     let report = if dry_run { planned(plan) } else { database.carry_out(&wanted, plan).await? };
     database.leave().await;

@@ -2,7 +2,11 @@
 //! table of their own. What others change is found by sweeping: all holds of the site, in two statements.
 
 mod agreement;
+mod appointments;
+mod booked;
+mod bookings;
 mod catalogue;
+mod guard;
 mod link;
 mod locks;
 mod migrate;
@@ -10,6 +14,7 @@ mod php;
 mod queries;
 mod rooms;
 mod schema;
+mod settings;
 mod sheet;
 mod sweep;
 mod tables;
@@ -23,12 +28,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
+use jiff::tz::TimeZone;
 use mysql_async::UrlError;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
+use crate::booking::{BookError, Booking, NewBooking};
 use crate::hold::{
     AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed,
     SelectAsk, Selected,
@@ -36,13 +42,16 @@ use crate::hold::{
 use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+use appointments::{Known, possible_names};
 use link::Link;
 pub use link::check_mysql_url;
 use queries::Queries;
 use rooms::Decided;
+pub(crate) use settings::SiteSettings;
 use sheet::{FirstSeen, Sheet};
 use transients::{Ours, Stored};
 
+pub(crate) use bookings::{BookFault, Booked};
 pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, migrate};
 
 /// How to reach the database, and how to use it.
@@ -52,6 +61,8 @@ pub struct MySqlConfig {
     pub url: String,
     /// What the site's tables begin with.
     pub table_prefix: String,
+    /// Where bookings are; if not named, where AppointEase has them.
+    pub appointments_table: Option<String>,
     /// The longest a request may take, all its statements together.
     pub command_timeout: Duration,
     /// How often others' changes are looked for.
@@ -77,6 +88,13 @@ pub(crate) struct MySqlStore {
     /// One change of a room at a time: the others of this process would only wait for its row in the database.
     in_hand: DashMap<Room, Arc<tokio::sync::Mutex<()>>>,
     first_seen: FirstSeen,
+    /// What the site's tables begin with.
+    prefix: String,
+    /// The names that the table of appointments may have, and what is known of it.
+    appointments_names: [String; 2],
+    appointments: Known,
+    /// The site's: of the year in a booking's name.
+    zone: RwLock<TimeZone>,
     salt: Mutex<Option<String>>,
     storage: watch::Sender<Storage>,
     error: Mutex<Option<String>>,
@@ -98,6 +116,7 @@ impl MySqlStore {
         alone: bool,
         picture: Pen,
         lock_ttl: Duration,
+        zone: TimeZone,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Self>, UrlError> {
         let storage = Storage { mode: StorageMode::Mysql, writable: false, flowing: false };
@@ -114,6 +133,10 @@ impl MySqlStore {
             seq: AtomicU64::new(1),
             in_hand: DashMap::new(),
             first_seen: FirstSeen::default(),
+            prefix: config.table_prefix.clone(),
+            appointments_names: possible_names(&config.table_prefix, config.appointments_table.as_deref()),
+            appointments: Known::default(),
+            zone: RwLock::new(zone),
             salt: Mutex::default(),
             storage: watch::Sender::new(storage),
             error: Mutex::default(),
@@ -125,8 +148,11 @@ impl MySqlStore {
             url: config.url.clone(),
             table_prefix: config.table_prefix.clone(),
             with_redis: !alone,
+            appointments_table: config.appointments_table.clone(),
+            guard_bookings: false,
         };
         tasks.spawn(store.clone().keep_tables(migration));
+        tasks.spawn(store.clone().keep_idempotency());
         tasks.spawn(store.clone().keep_sweeping());
         Ok(store)
     }
@@ -183,7 +209,7 @@ fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Dura
             sheet.put(slot, kept);
             Renewed::Kept
         }
-        None if renewal.put_back && !sheet.locks.contains_key(&slot) => {
+        None if renewal.put_back && !sheet.locks.contains_key(&slot) && !store.picture.is_booked(slot) => {
             if !others.is_empty() {
                 return Renewed::Superseded;
             }
@@ -202,6 +228,9 @@ fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Dura
 impl HoldStore for MySqlStore {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
         let SelectAsk { slot, client, chosen, .. } = &ask;
+        if self.picture.is_booked(*slot) {
+            return Err(Refusal::SlotBooked.into());
+        }
         let address = self.tag(ask.address);
         let decide = |sheet: &mut Sheet| {
             if let Some(lock) = sheet.locks.get(slot) {
@@ -273,8 +302,8 @@ impl HoldStore for MySqlStore {
         self.release(&ask).await
     }
 
-    async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {
-        Err(BookRefusal::NoDatabase.into())
+    async fn confirm(&self, ask: NewBooking) -> Result<Booking, BookError> {
+        self.book_for_sure(&ask).await
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {

@@ -22,7 +22,7 @@ pub(super) struct Queries {
     pub(super) raise_fence: String,
     pub(super) fence: String,
     /// The database's clock, in milliseconds since 1970.
-    pub(super) now: &'static str,
+    pub(super) now: String,
     pub(super) ensure_transient: String,
     pub(super) put_timeout: String,
     pub(super) put_transient: String,
@@ -40,6 +40,17 @@ pub(super) struct Queries {
     pub(super) revoke_lock: String,
     pub(super) delete_dead_locks: String,
     pub(super) locks_of_client: String,
+    /// A row that only stands in for a lock within its transaction.
+    pub(super) insert_stand_in: String,
+    pub(super) insert_key: String,
+    /// What was asked for under this key, and what came of it.
+    pub(super) first_answer: String,
+    /// As above; waits for a transaction that is about to answer.
+    pub(super) final_answer: String,
+    pub(super) keep_answer: String,
+    /// Some of the keys that are older than `?` milliseconds.
+    pub(super) forget_keys: String,
+    pub(super) insert_outbox: String,
     options: String,
     locks: String,
 }
@@ -48,12 +59,23 @@ pub(super) struct Queries {
 const LOCK_COLUMNS: &str = "DATE_FORMAT(`date`, '%Y-%m-%d'), TIME_FORMAT(`time`, '%H:%i:%s'), employee_id, client_id, \
                             fence, CAST(FLOOR(COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0)) AS SIGNED)";
 
+/// The database's clock, in milliseconds since 1970. SYSDATE, not NOW: after a lock was waited for, the time is what it
+/// is, not what it was.
+const NOW_MS: &str = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS UNSIGNED)";
+/// Keys that are forgotten in one statement.
+pub(super) const FORGOTTEN_AT_ONCE: u64 = 500;
+
 impl Queries {
     pub(super) fn new(prefix: &str) -> Self {
         let options = format!("`{prefix}options`");
         let locks = format!("`{prefix}appointease_slot_locks`");
         let storage = format!("`{prefix}appointease_storage`");
         let gateways = format!("`{prefix}appointease_gateways`");
+        let idempotency = format!("`{prefix}appointease_idempotency`");
+        let outbox = format!("`{prefix}appointease_outbox`");
+        let first_answer = format!(
+            "SELECT request_hash, appointment_id, strong_id FROM {idempotency} WHERE client_id = ? AND key_hash = ?"
+        );
         let active = super::transients::ACTIVE_PATTERN;
         let timeouts = active.replacen(r"\_transient\_", r"\_transient\_timeout\_", 1);
         Queries {
@@ -70,8 +92,7 @@ impl Queries {
             forget_gateways: format!("DELETE FROM {gateways} WHERE alive_ms < ?"),
             raise_fence: format!("UPDATE {storage} SET fence = GREATEST(fence + 1, ?) WHERE id = 2"),
             fence: format!("SELECT fence FROM {storage} WHERE id = 2"),
-            // SYSDATE, not NOW: after a lock was waited for, the time is what it is, not what it was.
-            now: "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS UNSIGNED)",
+            now: format!("SELECT {NOW_MS}"),
             ensure_transient: format!(
                 "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, 'a:0:{{}}', 'no') \
                  ON DUPLICATE KEY UPDATE option_name = option_name"
@@ -112,6 +133,24 @@ impl Queries {
             locks_of_client: format!(
                 "SELECT COUNT(*) FROM {locks} WHERE BINARY client_id = ? \
                  AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) > ?"
+            ),
+            insert_stand_in: format!(
+                "INSERT INTO {locks} (`date`, `time`, employee_id, client_id, expires_at, created_at, deadline_ms) \
+                 VALUES (?, ?, ?, '', UTC_TIMESTAMP(), UTC_TIMESTAMP(), 0)"
+            ),
+            insert_key: format!(
+                "INSERT INTO {idempotency} (client_id, key_hash, request_hash, created_ms) VALUES (?, ?, ?, {NOW_MS})"
+            ),
+            final_answer: format!("{first_answer} FOR UPDATE"),
+            first_answer,
+            keep_answer: format!(
+                "UPDATE {idempotency} SET appointment_id = ?, strong_id = ? WHERE client_id = ? AND key_hash = ?"
+            ),
+            forget_keys: format!(
+                "DELETE FROM {idempotency} WHERE created_ms < {NOW_MS} - ? ORDER BY created_ms LIMIT {FORGOTTEN_AT_ONCE}"
+            ),
+            insert_outbox: format!(
+                "INSERT INTO {outbox} (appointment_id, payload, created_ms) VALUES (?, ?, {NOW_MS})"
             ),
             options,
             locks,

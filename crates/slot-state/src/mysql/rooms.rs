@@ -29,7 +29,7 @@ macro_rules! insist {
         let mut tried = 1;
         loop {
             match $attempt.await {
-                Err(Trouble::Conflict) if tried < super::rooms::ATTEMPTS => {
+                Err(Trouble::Conflict | Trouble::Duplicate) if tried < super::rooms::ATTEMPTS => {
                     tokio::time::sleep(std::time::Duration::from_millis(tried)).await;
                     tried += 1;
                 }
@@ -192,7 +192,7 @@ impl MySqlStore {
 
     /// The database's clock.
     pub(super) async fn now(&self, work: &mut Work) -> Result<i64, Trouble> {
-        match work.row(self.queries.now, ()).await? {
+        match work.row(&self.queries.now, ()).await? {
             Some(mut row) => take(&mut row, 0),
             None => Err(Trouble::Store(StoreError::Strange("no clock".to_owned()))),
         }

@@ -9,13 +9,17 @@ const LOCKS: &str = "appointease_slot_locks";
 const STORAGE: &str = "appointease_storage";
 /// Which gateways are alive and what they can reach.
 const GATEWAYS: &str = "appointease_gateways";
+/// The requests to book that were granted, and what they were answered.
+const IDEMPOTENCY: &str = "appointease_idempotency";
+/// Bookings that WordPress has not been told of.
+const OUTBOX: &str = "appointease_outbox";
 /// What makes a slot one slot.
 const SLOT: [&str; 3] = ["date", "time", "employee_id"];
 /// Length of the longest client id.
 const CLIENT_ID_LENGTH: u64 = 128;
 
 /// What MySQL asks for an `ALTER TABLE`; MariaDB is content with the first.
-const ALTER: [&str; 3] = ["ALTER", "CREATE", "INSERT"];
+pub(super) const ALTER: [&str; 3] = ["ALTER", "CREATE", "INSERT"];
 
 /// A column, and whether it may be added to a table that has none.
 struct Column {
@@ -40,7 +44,7 @@ struct Table {
     keys: &'static [&'static str],
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 5] = [
     Table {
         name: LOCKS,
         columns: &[
@@ -82,6 +86,30 @@ const TABLES: [Table; 3] = [
         ],
         keys: &["PRIMARY KEY (`name`)"],
     },
+    Table {
+        name: IDEMPOTENCY,
+        columns: &[
+            base("client_id", "VARCHAR(128) NOT NULL"),
+            base("key_hash", "BINARY(32) NOT NULL"),
+            base("request_hash", "BINARY(32) NOT NULL"),
+            own("appointment_id", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+            own("strong_id", "VARCHAR(64) NOT NULL DEFAULT ''"),
+            own("created_ms", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+        ],
+        keys: &["PRIMARY KEY (`client_id`, `key_hash`)", "KEY `created_ms` (`created_ms`)"],
+    },
+    Table {
+        name: OUTBOX,
+        columns: &[
+            base("id", "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT"),
+            base("appointment_id", "BIGINT UNSIGNED NOT NULL"),
+            base("payload", "MEDIUMTEXT NOT NULL"),
+            own("created_ms", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+            own("attempts", "INT UNSIGNED NOT NULL DEFAULT 0"),
+            own("next_ms", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+        ],
+        keys: &["PRIMARY KEY (`id`)", "KEY `next_ms` (`next_ms`)"],
+    },
 ];
 
 /// Which tables to look for, and the storage mode to begin with.
@@ -90,12 +118,17 @@ pub(super) struct Wanted {
     pub(super) prefix: String,
     /// Whether selections begin in Redis.
     pub(super) with_redis: bool,
+    /// The names that the table of appointments may have, the best first.
+    pub(super) appointments: [String; 2],
+    /// Whether it is to be guarded against two bookings of one slot.
+    pub(super) guard_bookings: bool,
 }
 
 impl Wanted {
     /// The names of all tables that matter, WordPress' options among them.
     pub(super) fn tables(&self) -> Vec<String> {
-        TABLES.iter().map(|table| self.table(table.name)).chain([self.options()]).collect()
+        let ours = TABLES.iter().map(|table| self.table(table.name));
+        ours.chain([self.options()]).chain(self.appointments.clone()).collect()
     }
 
     pub(super) fn locks(&self) -> String {
@@ -124,6 +157,8 @@ pub(super) struct Existing {
     pub(super) storage_rows: BTreeSet<u64>,
     /// Slots with several locks, in words.
     pub(super) duplicate_locks: Vec<String>,
+    /// Slots with several live bookings, in words.
+    pub(super) duplicate_bookings: Vec<String>,
 }
 
 /// What is there of one table; names in small letters.
@@ -182,11 +217,18 @@ pub(super) fn plan(wanted: &Wanted, existing: &Existing) -> Plan {
     plan.guard_locks(wanted, existing);
     plan.fill_storage(wanted, existing);
     plan.look_at_options(wanted, existing);
+    plan.guard_bookings(wanted, existing);
     plan
 }
 
 impl Plan {
-    fn step(&mut self, table: &str, statement: String, lack: &str, rights: &'static [&'static str]) {
+    pub(super) fn step(
+        &mut self,
+        table: &str,
+        statement: String,
+        lack: &str,
+        rights: &'static [&'static str],
+    ) {
         self.steps.push(Step { table: table.to_owned(), statement, why: format!("{table}: {lack}"), rights });
     }
 

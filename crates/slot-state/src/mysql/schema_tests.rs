@@ -1,9 +1,15 @@
 //! What is planned for databases in the states they are found in.
 
+use super::super::guard::APPOINTMENT;
 use super::*;
 
 fn wanted() -> Wanted {
-    Wanted { prefix: "wp_".to_owned(), with_redis: true }
+    Wanted {
+        prefix: "wp_".to_owned(),
+        with_redis: true,
+        appointments: super::super::appointments::possible_names("wp_", None),
+        guard_bookings: true,
+    }
 }
 
 fn table(columns: &[&str]) -> ExistingTable {
@@ -22,6 +28,9 @@ fn complete() -> Existing {
         existing.tables.insert(format!("wp_{}", wanted.name), table(&columns));
     }
     existing.tables.insert("wp_options".to_owned(), table(&["option_name"]));
+    existing.tables.insert("wp_appointease_appointments".to_owned(), table(&APPOINTMENT));
+    let guard = ["employee_id", "appointment_date", "slotcast_live"];
+    appointments(&mut existing).unique.push(guard.iter().map(ToString::to_string).collect());
     locks(&mut existing).unique.push(SLOT.iter().map(ToString::to_string).collect());
     existing
 }
@@ -30,12 +39,16 @@ fn locks(existing: &mut Existing) -> &mut ExistingTable {
     existing.tables.get_mut("wp_appointease_slot_locks").unwrap()
 }
 
+fn appointments(existing: &mut Existing) -> &mut ExistingTable {
+    existing.tables.get_mut("wp_appointease_appointments").unwrap()
+}
+
 fn statements(plan: &Plan) -> Vec<&str> {
     plan.steps.iter().map(|step| step.statement.as_str()).collect()
 }
 
 #[test]
-fn an_empty_database_lacks_three_tables_and_two_rows() {
+fn an_empty_database_lacks_five_tables_and_two_rows() {
     let plan = plan(&wanted(), &Existing::default());
     let begins: Vec<_> = statements(&plan).iter().map(|text| text.split(" (").next().unwrap()).collect();
     assert_eq!(
@@ -44,6 +57,8 @@ fn an_empty_database_lacks_three_tables_and_two_rows() {
             "CREATE TABLE `wp_appointease_slot_locks`",
             "CREATE TABLE `wp_appointease_storage`",
             "CREATE TABLE `wp_appointease_gateways`",
+            "CREATE TABLE `wp_appointease_idempotency`",
+            "CREATE TABLE `wp_appointease_outbox`",
             "INSERT IGNORE INTO `wp_appointease_storage`",
             "INSERT IGNORE INTO `wp_appointease_storage`",
         ]
@@ -128,4 +143,51 @@ fn a_table_of_ours_from_an_older_version_is_completed() {
     let [column, row] = statements(&plan)[..] else { panic!("{plan:?}") };
     assert!(column.starts_with("ALTER TABLE `wp_appointease_gateways` ADD COLUMN `version`"), "{column}");
     assert!(row.ends_with("VALUES (2, '', 0, 0, '')"), "{row}");
+}
+
+#[test]
+fn a_slot_that_can_be_booked_twice_is_guarded_where_asked_and_nothing_is_in_the_way() {
+    let mut existing = complete();
+    appointments(&mut existing).unique.clear();
+    let plan_of =
+        |existing: &Existing, guard_bookings| plan(&Wanted { guard_bookings, ..wanted() }, existing);
+    assert_eq!(plan_of(&existing, false), Plan::default());
+    let guard = "ALTER TABLE `wp_appointease_appointments` \
+                 ADD COLUMN `slotcast_live` TINYINT GENERATED ALWAYS AS \
+                 (CASE WHEN status IN ('confirmed', 'created') THEN 1 END) \
+                 VIRTUAL /*!80023 INVISIBLE */ /*M!100303 INVISIBLE */, \
+                 ADD UNIQUE KEY `slotcast_slot` (`employee_id`, `appointment_date`, `slotcast_live`)";
+    assert_eq!(statements(&plan_of(&existing, true)), [guard]);
+
+    appointments(&mut existing).columns.insert("slotcast_live".to_owned(), None);
+    let half = plan_of(&existing, true);
+    assert!(!statements(&half)[0].contains("ADD COLUMN"), "{half:?}");
+
+    existing.duplicate_bookings.push("2026-12-01 10:00:00 of employee 3 (2)".to_owned());
+    let blocked = plan_of(&existing, true);
+    assert!(blocked.steps.is_empty(), "{blocked:?}");
+    assert!(blocked.blockers[0].ends_with("2026-12-01 10:00:00 of employee 3 (2)"), "{blocked:?}");
+
+    // A key that lets no slot have two rows at all guards more than enough.
+    let stricter = ["employee_id", "appointment_date"];
+    appointments(&mut existing).unique.push(stricter.iter().map(ToString::to_string).collect());
+    assert_eq!(plan_of(&existing, true), Plan::default());
+}
+
+#[test]
+fn a_table_of_appointments_that_takes_no_bookings_is_said() {
+    let said = |change: &dyn Fn(&mut Existing), guard_bookings| {
+        let mut existing = complete();
+        change(&mut existing);
+        let plan = plan(&Wanted { guard_bookings, ..wanted() }, &existing);
+        assert!(plan.steps.is_empty(), "{plan:?}");
+        (plan.blockers.join(""), plan.warnings.join(""))
+    };
+    let my_isam = |existing: &mut Existing| appointments(existing).engine = "MyISAM".to_owned();
+    assert!(said(&my_isam, true).0.contains("kept by MyISAM"));
+    assert!(said(&my_isam, false).1.contains("kept by MyISAM"));
+    let foreign = |existing: &mut Existing| _ = appointments(existing).columns.remove("status");
+    assert!(said(&foreign, true).0.ends_with("it has no status"));
+    let none = |existing: &mut Existing| _ = existing.tables.remove("wp_appointease_appointments");
+    assert!(said(&none, true).1.contains("there is no table wp_appointease_appointments"));
 }

@@ -23,6 +23,12 @@ pub(super) const LOCK: &str = "appointease_lock_";
 pub(super) const USER: &str = "appointease_user_";
 /// Begins the key of a client's set of locks.
 pub(super) const LOCKS: &str = "appointease_locks_";
+/// Begins the key of a room's availability.
+const AVAILABILITY: &str = "appointease_avail_";
+/// Begins the channels on which the plugin says that a room changed; `{date}:{employee_id}` follows.
+const SLOTS: &str = "appointease:slots:";
+/// Matches them.
+pub(super) const SLOTS_PATTERN: &str = "appointease:slots:*";
 /// Begins the key of a gateway's probe.
 pub(super) const PROBE: &str = "appointease_probe_";
 
@@ -40,6 +46,10 @@ pub(super) fn user(client: &ClientId, room: Room) -> String {
 
 pub(super) fn locks(client: &ClientId) -> String {
     format!("{LOCKS}{client}")
+}
+
+pub(super) fn availability(room: Room) -> String {
+    format!("{AVAILABILITY}{}_{}", room.date, room.employee_id)
 }
 
 pub(super) fn probe(gateway: &str) -> String {
@@ -85,9 +95,24 @@ pub(super) fn key_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix("__keyspace@")?.split_once("__:").map(|(_, key)| key)
 }
 
+/// The room that the plugin says something about on this channel.
+pub(super) fn room_of_channel(channel: &str) -> Option<Room> {
+    let (date, employee) = channel.strip_prefix(SLOTS)?.split_once(':')?;
+    Some(Room { date: parse_date(date).ok()?, employee_id: employee.parse().ok()? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_room_is_read_from_the_plugins_channel() {
+        let room = parse_suffix("2026-12-01_7_09:30").expect("a slot").room;
+        assert_eq!(room_of_channel("appointease:slots:2026-12-01:7"), Some(room));
+        for other in ["appointease:slots:2026-12-01:07", "appointease:slots:x", "appointease:changes"] {
+            assert_eq!(room_of_channel(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_slot_is_parsed_from_the_keys_it_is_built_into() {

@@ -2,6 +2,8 @@
 //! WordPress' plugin writes the same keys at any moment; its writes are seen, read and shown like our own.
 
 mod agreement;
+mod availability;
+mod bookings;
 mod carry;
 mod events;
 mod keys;

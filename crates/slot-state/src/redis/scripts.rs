@@ -41,6 +41,7 @@ scripts! {
     deselect: current agree hold commit;
     lock: current agree hold commit write_lock;
     unlock: current agree hold commit;
+    book: current agree hold commit;
     renew: current agree hold commit selection;
     shorten: current agree hold commit;
     read: current agree hold;

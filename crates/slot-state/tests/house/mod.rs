@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use slot_state::{
-    ActorId, Calendar, Chosen, ClientId, DeselectAsk, EmployeeId, Grid, HoldError, HoldStore, LockAsk,
-    Locked, MySqlConfig, OpenStore, Picture, Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk,
-    Selected, Slot, StoreConfig, StoreError, open, parse_date,
+    ActorId, BookError, BookRefusal, Booking, Bookings, Calendar, Chosen, ClientId, Customer, DeselectAsk,
+    EmployeeId, Grid, HoldError, HoldStore, LockAsk, Locked, MySqlConfig, NewBooking, OpenStore, Picture,
+    Refusal, Releaser, Renewal, Renewed, Room, RoomView, SelectAsk, Selected, Slot, StoreConfig, StoreError,
+    open, parse_date,
 };
 use support::eventually;
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) struct House {
     pub(crate) store: Arc<dyn HoldStore>,
     pub(crate) picture: Arc<Picture>,
+    pub(crate) bookings: Arc<Bookings>,
     pub(crate) heard: Arc<Heard>,
     _tasks: JoinSet<()>,
 }
@@ -40,7 +42,8 @@ impl House {
     pub(crate) fn on_mysql(redis_url: Option<String>, url: String, lock_ttl: Duration) -> Self {
         let command_timeout = Duration::from_secs(2);
         let sweep_every = Duration::from_millis(200);
-        let mysql = MySqlConfig { url, table_prefix: "wp_".to_owned(), command_timeout, sweep_every };
+        let (table_prefix, appointments_table) = ("wp_".to_owned(), None);
+        let mysql = MySqlConfig { url, table_prefix, appointments_table, command_timeout, sweep_every };
         Self::with_stores(redis_url, Some(mysql), lock_ttl)
     }
 
@@ -55,12 +58,26 @@ impl House {
         let day = |time: &str| time.parse().expect("a time");
         let grid = Grid { start: day("09:00"), end: day("17:00"), step: 30 };
         let calendar = Calendar::always_open(TimeZone::UTC, grid);
-        let config = StoreConfig { redis_url, redis_command_timeout, mysql, lock_ttl, calendar };
-        let OpenStore { store, picture, tasks, .. } = open(&config).expect("the configuration names a store");
+        let (fixed_zone, availability_ttl) = (false, LONG);
+        Self::with(StoreConfig {
+            redis_url,
+            redis_command_timeout,
+            mysql,
+            lock_ttl,
+            calendar,
+            fixed_zone,
+            availability_ttl,
+        })
+    }
+
+    /// Opens just this, without waiting for anything.
+    pub(crate) fn with(config: StoreConfig) -> Self {
+        let opened = open(&config).expect("the configuration names a store");
+        let OpenStore { store, picture, bookings, tasks } = opened;
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn slot_state::Watcher> = heard.clone();
         picture.watch(Arc::downgrade(&watcher));
-        House { store, picture, heard, _tasks: tasks }
+        House { store, picture, bookings, heard, _tasks: tasks }
     }
 
     /// On this Redis, taking writes and hearing of those of others.
@@ -120,6 +137,11 @@ impl House {
         self.store.unlock(LockAsk { slot, client: client(name), actor: Some(ActorId(4)) }).await
     }
 
+    /// With the key `k`, for a customer of the client's name.
+    pub(crate) async fn confirm(&self, slot: Slot, name: &str) -> Result<Booking, BookError> {
+        self.store.confirm(new_booking(slot, name, "k")).await
+    }
+
     pub(crate) async fn renew(&self, slot: Slot, name: &str, put_back: bool) -> Result<Renewed, StoreError> {
         let renewal = Renewal { slot, client: client(name), put_back, address: None };
         Ok(self.store.renew(vec![renewal], LONG).await?.remove(0))
@@ -175,6 +197,32 @@ pub(crate) fn slot(time: &str) -> Slot {
 
 pub(crate) fn slot_in(number: u64, time: &str) -> Slot {
     room(number).slot(time.parse().expect("a time"))
+}
+
+/// Asks to book a slot, for a customer of the client's name.
+pub(crate) fn new_booking(slot: Slot, name: &str, key: &str) -> NewBooking {
+    NewBooking {
+        slot,
+        client: client(name),
+        key: key.parse().expect("a key"),
+        fence: None,
+        customer: Customer {
+            name: name.to_owned(),
+            email: format!("{name}@example.com"),
+            phone: None,
+            notes: None,
+        },
+        service_id: None,
+        actor: Some(ActorId(5)),
+    }
+}
+
+/// What the rules said, of a booking that must not be made.
+pub(crate) fn book_refusal(outcome: Result<Booking, BookError>) -> BookRefusal {
+    match outcome {
+        Err(BookError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
 }
 
 /// What the rules said, of a request that must not be granted.
