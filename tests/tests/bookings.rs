@@ -1,34 +1,9 @@
 //! Bookings by push, on the memory store: who gets a slot, what everybody hears of it, and what is refused.
 
 use serde_json::{Value, json};
-use std::time::Duration;
-use support::{
-    CUSTOMER_WORDS, Gateway, LegacyPage, PATIENCE, Page, Reply, Room, eventually, holds_for, in_days,
-};
+use support::{CUSTOMER_WORDS, Gateway, LegacyPage, PATIENCE, Page, Reply, Room, eventually, in_days};
 
 const SLOT: &str = "10:00";
-
-/// What is at the slot before the command.
-#[derive(Clone, Copy, Debug)]
-enum There {
-    Nothing,
-    OwnSelection,
-    OwnLock,
-    OthersSelection,
-    OthersLock,
-    Booked,
-}
-
-async fn put(there: There, alice: &Page, bob: &Page, room: &Room) {
-    match there {
-        There::Nothing => return,
-        There::OwnSelection => alice.select(room, SLOT).await.assert_ok("selected"),
-        There::OwnLock => alice.lock(room, SLOT).await.assert_ok("locked"),
-        There::OthersSelection => bob.select(room, SLOT).await.assert_ok("selected"),
-        There::OthersLock => bob.lock(room, SLOT).await.assert_ok("locked"),
-        There::Booked => bob.confirm(room, SLOT, "bobs").await.assert_ok("confirmed"),
-    };
-}
 
 fn suggested(reply: &Reply) -> Vec<&str> {
     reply.0["suggested"].as_array().expect("suggestions").iter().filter_map(Value::as_str).collect()
@@ -36,115 +11,6 @@ fn suggested(reply: &Reply) -> Vec<&str> {
 
 fn fields(reply: &Reply) -> Vec<&str> {
     reply.0["fields"].as_object().expect("fields").keys().map(String::as_str).collect()
-}
-
-#[tokio::test]
-async fn confirm_has_its_outcome_whatever_is_there() {
-    let gateway = Gateway::start().await;
-    let watcher = Page::of(&gateway, "watcher").await;
-    let refusal = |there| match there {
-        There::OthersSelection | There::OthersLock => Some("slot_locked"),
-        There::Booked => Some("slot_booked"),
-        _ => None,
-    };
-    for (row, there) in [
-        There::Nothing,
-        There::OwnSelection,
-        There::OwnLock,
-        There::OthersSelection,
-        There::OthersLock,
-        There::Booked,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let room = Room::tomorrow_of(row as u32 + 1);
-        watcher.subscribe(&room).await;
-        let alice = Page::of(&gateway, &format!("alice-{row}")).await;
-        let bob = Page::of(&gateway, &format!("bob-{row}")).await;
-        put(there, &alice, &bob, &room).await;
-        let reply = alice.confirm(&room, SLOT, "k").await;
-        println!("confirm on {there:?}: {}", reply.0);
-        match refusal(there) {
-            None => {
-                let reply = reply.assert_ok("confirmed");
-                assert!(reply.number("appointment_id") > 0);
-                let tail = format!("-{:06}", reply.number("appointment_id"));
-                let strong_id = reply.text("strong_id");
-                assert!(strong_id.starts_with("APT-20") && strong_id.ends_with(&tail), "{strong_id}");
-                watcher.eventually_booked(&room, &[SLOT]).await;
-            }
-            Some(code) => {
-                let reply = reply.assert_error(code);
-                assert_eq!(suggested(&reply), ["09:00", "09:30", "10:30"]);
-            }
-        }
-        if matches!(there, There::OthersSelection | There::OthersLock) {
-            watcher.settle().await;
-            assert!(watcher.view(&room).booked.is_empty(), "{there:?}");
-            bob.confirm(&room, SLOT, "bobs").await.assert_ok("confirmed");
-        }
-        watcher.eventually_booked(&room, &[SLOT]).await;
-        let view = watcher.view(&room);
-        assert!(view.active.is_empty() && view.locked.is_empty(), "{there:?}: {view:?}");
-    }
-}
-
-#[tokio::test]
-async fn nothing_but_a_deselect_is_granted_on_what_is_booked() {
-    let gateway = Gateway::start().await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::of(&gateway, "alice").await;
-    alice.lock(&room, SLOT).await.assert_ok("locked");
-    alice.confirm(&room, SLOT, "k").await.assert_ok("confirmed");
-    for page in [&alice, &Page::of(&gateway, "bob").await] {
-        page.select(&room, SLOT).await.assert_error("slot_booked");
-        page.lock(&room, SLOT).await.assert_error("slot_booked");
-        page.unlock(&room, SLOT).await.assert_error("lock_lost");
-        page.deselect(&room, SLOT).await.assert_ok("deselected");
-        page.confirm(&room, SLOT, "another").await.assert_error("slot_booked");
-    }
-}
-
-#[tokio::test]
-async fn a_booking_and_the_hold_it_ends_are_one_diff() {
-    let gateway = Gateway::start().await;
-    let room = Room::tomorrow_of(1);
-    let watcher = Page::watching(&gateway, "watcher", &room).await;
-    let alice = Page::of(&gateway, "alice").await;
-    for (time, list) in [("10:00", "active"), ("11:00", "locked")] {
-        match list {
-            "active" => alice.select(&room, time).await.assert_ok("selected"),
-            _ => alice.lock(&room, time).await.assert_ok("locked"),
-        };
-        watcher.eventually_shows(&room, "held", |view| view.active.len() + view.locked.len() == 1).await;
-        let before = watcher.live(&room);
-        let seen = watcher.frames().len();
-        alice.confirm(&room, time, time).await.assert_ok("confirmed");
-        watcher.eventually_shows(&room, "booked", |view| view.booked.contains(time)).await;
-        let once = async || watcher.live(&room).rev == before.rev + 1;
-        holds_for("one diff says it all", Duration::from_millis(100), once).await;
-        let (_, diff) = watcher.frames()[seen..].first().cloned().expect("a frame");
-        let diff: Value = serde_json::from_str(&diff).unwrap();
-        assert_eq!(diff["booked"], json!({"add": [time], "remove": []}), "{diff}");
-        assert_eq!(diff[list], json!({"add": [], "remove": [time]}), "{diff}");
-    }
-}
-
-#[tokio::test]
-async fn the_clients_other_tabs_hear_that_their_hold_was_booked() {
-    let gateway = Gateway::start().await;
-    let room = Room::tomorrow_of(1);
-    let (tab, other) = (Page::of(&gateway, "alice").await, Page::of(&gateway, "alice").await);
-    tab.select(&room, "10:00").await.assert_ok("selected");
-    tab.confirm(&room, "10:00", "a").await.assert_ok("confirmed");
-    assert_eq!(other.eventually_released(&room, "10:00").await, ("selection".into(), "booked".into()));
-    other.lock(&room, "11:00").await.assert_ok("locked");
-    tab.confirm(&room, "11:00", "b").await.assert_ok("confirmed");
-    assert_eq!(other.eventually_released(&room, "11:00").await, ("lock".into(), "booked".into()));
-    // Nothing is renewed any more, or missed: a renewal comes every two seconds.
-    let silent = async || tab.released().is_empty() && other.released().len() == 2;
-    holds_for("no more is told", Duration::from_secs(3), silent).await;
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ fn assert_booked(answer: &Answer) -> &str {
     assert_eq!((answer.status, &answer.json["success"]), (200, &json!(true)), "{answer:?}");
     assert!(answer.json["appointment_id"].as_u64().is_some(), "{answer:?}");
     assert!(answer.json["message"].as_str().is_some_and(|message| !message.is_empty()), "{answer:?}");
-    answer.json["strong_id"].as_str().unwrap()
+    answer.json["strong_id"].as_str().expect("a strong_id")
 }
 
 #[tokio::test]
