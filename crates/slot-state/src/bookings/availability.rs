@@ -183,3 +183,58 @@ impl Bookings {
         self.cache.put(&read.collect::<Vec<_>>()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::slot::{EmployeeId, parse_date};
+
+    fn room(number: u64) -> Room {
+        let date = parse_date("2031-03-09").expect("a date");
+        Room { date, employee_id: EmployeeId::new(number).expect("an employee") }
+    }
+
+    fn answer(time: &str) -> Availability {
+        let booked = vec![time.parse().expect("a time")];
+        Availability { closed: None, unavailable: booked.clone(), booked, locked: Vec::new(), cached: false }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_is_good_for_its_time() {
+        let cache = Cache::new(None, Duration::from_secs(300));
+        cache.put(&[(room(7), answer("10:00"))]).await.expect("kept");
+        tokio::time::advance(Duration::from_secs(299)).await;
+        assert_eq!(cache.find(room(7)).await, Some(answer("10:00").booked));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(cache.find(room(7)).await, None);
+        cache.forget_old();
+        assert!(matches!(&cache.place, Place::Here(rooms) if rooms.lock().is_empty()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_bookings_changed_an_older_copy_is_not_believed_even_if_it_comes_late() {
+        let cache = Cache::new(None, Duration::from_secs(300));
+        cache.put(&[(room(7), answer("10:00")), (room(8), answer("11:00"))]).await.expect("kept");
+        cache.distrust([room(7)].into_iter());
+        cache.drop_all(&[room(7)]).await.expect("dropped");
+        cache.put(&[(room(7), answer("10:00"))]).await.expect("kept");
+        assert_eq!(cache.find(room(7)).await, None);
+        assert_eq!(cache.find(room(8)).await, Some(answer("11:00").booked));
+        tokio::time::advance(Duration::from_secs(300)).await;
+        cache.put(&[(room(7), answer("12:00"))]).await.expect("kept");
+        cache.forget_old();
+        assert_eq!(cache.find(room(7)).await, Some(answer("12:00").booked));
+    }
+
+    #[tokio::test]
+    async fn no_more_rooms_are_kept_than_there_is_place_for() {
+        let cache = Cache::new(None, Duration::from_secs(300));
+        for number in 1..=MOST_ROOMS as u64 + 10 {
+            cache.put(&[(room(number), answer("10:00"))]).await.expect("kept or not");
+        }
+        assert!(matches!(&cache.place, Place::Here(rooms) if rooms.lock().len() == MOST_ROOMS));
+        cache.put(&[(room(1), answer("12:00"))]).await.expect("kept");
+        assert_eq!(cache.find(room(1)).await, Some(answer("12:00").booked));
+    }
+}

@@ -372,3 +372,6 @@ impl Picture {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

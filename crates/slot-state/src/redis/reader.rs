@@ -303,7 +303,7 @@ impl Reader {
             let went_with_store = self.scripts.replaced.pending();
             let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
             for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
-                if hint.deletion && !hint.published && matches!(active, KeyState::Nothing) {
+                if hint.deletion && matches!(active, KeyState::Nothing) && !self.is_published(*slot, hint) {
                     self.picture.doubt_booked(slot.room);
                 }
                 let fact = SlotFact {
@@ -320,6 +320,11 @@ impl Reader {
         });
         self.hints.lock().looked_at.clear();
         changed
+    }
+
+    /// Whether a gateway said what it did there: its message may have come after the hint was taken.
+    fn is_published(&self, slot: Slot, hint: &Hint) -> bool {
+        hint.published || self.hints.lock().dirty.get(&slot).is_some_and(|later| later.published)
     }
 
     /// Whether the picture has a lock there that should live, and that this program granted.

@@ -139,7 +139,11 @@ impl House {
 
     /// With the key `k`, for a customer of the client's name.
     pub(crate) async fn confirm(&self, slot: Slot, name: &str) -> Result<Booking, BookError> {
-        self.store.confirm(new_booking(slot, name, "k")).await
+        self.confirm_with(slot, name, "k").await
+    }
+
+    pub(crate) async fn confirm_with(&self, slot: Slot, name: &str, key: &str) -> Result<Booking, BookError> {
+        self.store.confirm(new_booking(slot, name, key)).await
     }
 
     pub(crate) async fn renew(&self, slot: Slot, name: &str, put_back: bool) -> Result<Renewed, StoreError> {

@@ -1,0 +1,149 @@
+use super::*;
+
+use smallvec::smallvec;
+
+use crate::slot::{EmployeeId, parse_date};
+
+fn room(number: u64) -> Room {
+    let date = parse_date("2031-03-09").expect("a date");
+    Room { date, employee_id: EmployeeId::new(number).expect("an employee") }
+}
+
+fn slot(time: &str) -> Slot {
+    room(7).slot(time.parse().expect("a time"))
+}
+
+fn booking(number: u64) -> Booking {
+    Booking::new(number, 2031)
+}
+
+fn slots(times: &[(&str, u64)]) -> BookedSlots {
+    times.iter().map(|(time, number)| (slot(time).time, smallvec![booking(*number)])).collect()
+}
+
+fn booked(picture: &Picture) -> Vec<String> {
+    picture.booked_times(room(7)).iter().map(ToString::to_string).collect()
+}
+
+/// A reading from begin to end.
+fn read(picture: &Picture, times: &[(&str, u64)]) {
+    picture.set_booked(room(7), picture.before_reading_booked(), slots(times));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_nobody_watches_is_not_kept() {
+    let picture = Picture::default();
+    read(&picture, &[("10:00", 1)]);
+    assert_eq!(booked(&picture), [""; 0]);
+    assert_eq!(picture.keep_booked(room(7)), None);
+    assert_eq!(picture.watch_booked(room(7)), Known::NotYet);
+    read(&picture, &[("10:00", 1)]);
+    assert_eq!(picture.watch_booked(room(7)), Known::All);
+    let lately = Duration::from_secs(30);
+    tokio::time::advance(lately).await;
+    assert_eq!(picture.watched_rooms(&[], lately), [room(7)]);
+    assert_eq!(booked(&picture), ["10:00"]);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(picture.watched_rooms(&[room(8)], lately), [room(8)]);
+    assert_eq!(booked(&picture), [""; 0]);
+    assert!(!picture.knows_booked(room(7)));
+}
+
+#[test]
+fn a_reading_older_than_a_booking_made_here_is_dropped_and_repeated() {
+    let picture = Picture::default();
+    picture.watch_booked(room(7));
+    let begun = picture.before_reading_booked();
+    picture.add_booked(slot("10:00"), booking(1), None);
+    picture.set_booked(room(7), begun, slots(&[]));
+    assert_eq!(booked(&picture), ["10:00"]);
+    assert!(!picture.knows_booked(room(7)), "of the others nothing is known");
+    read(&picture, &[("10:00", 1), ("11:00", 2)]);
+    assert_eq!(booked(&picture), ["10:00", "11:00"]);
+    read(&picture, &[]);
+    assert_eq!(booked(&picture), [""; 0], "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_is_wanted_again_soon() {
+    let picture = Picture::default();
+    picture.watch_booked(room(7));
+    assert_eq!(picture.booked_wanted().await, [room(7)]);
+    let begun = picture.before_reading_booked();
+    picture.add_booked(slot("10:00"), booking(1), None);
+    picture.set_booked(room(7), begun, slots(&[]));
+    assert_eq!(picture.booked_wanted().await, [room(7)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_are_gathered_and_never_many_a_second() {
+    let picture = Picture::default();
+    picture.doubt_booked(room(7));
+    picture.watch_booked(room(7));
+    assert_eq!(picture.booked_wanted().await, [room(7)]);
+    let start = Instant::now();
+    for reading in 1..=4_u32 {
+        read(&picture, &[]);
+        (0..100).for_each(|_| picture.doubt_booked(room(7)));
+        assert_eq!(picture.booked_wanted().await, [room(7)]);
+        assert!(start.elapsed() >= PAUSE * reading, "{reading}: {:?}", start.elapsed());
+    }
+    assert!(start.elapsed() < PAUSE * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_booking_under_way_is_told_by_who_makes_it() {
+    let picture = Picture::default();
+    picture.watch_booked(room(7));
+    picture.booked_wanted().await;
+    let under_way = picture.booking_under_way(slot("10:00"));
+    read(&picture, &[("10:00", 1), ("11:00", 2)]);
+    assert_eq!(booked(&picture), ["11:00"]);
+    picture.add_booked(slot("10:00"), booking(1), None);
+    drop(under_way);
+    assert_eq!(booked(&picture), ["10:00", "11:00"]);
+    // It was passed over: whether it is as said, is looked up.
+    assert_eq!(picture.booked_wanted().await, [room(7)]);
+    let refused = picture.booking_under_way(slot("12:00"));
+    let another = picture.booking_under_way(slot("12:00"));
+    drop(refused);
+    read(&picture, &[("10:00", 1), ("12:00", 3)]);
+    assert_eq!(booked(&picture), ["10:00"], "another request is still at it");
+    drop(another);
+    assert_eq!(picture.booked_wanted().await, [room(7)]);
+    read(&picture, &[("10:00", 1), ("12:00", 3)]);
+    assert_eq!(booked(&picture), ["10:00", "12:00"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_reading_hears_of_its_failure() {
+    let picture = Picture::default();
+    let until = Instant::now() + Duration::from_secs(2);
+    picture.watch_booked(room(7));
+    assert_eq!(picture.booked_read(room(7), until).await, Known::NotYet);
+    picture.booked_were_read(&[room(7)], false);
+    assert_eq!(picture.booked_read(room(7), until).await, Known::Nothing);
+    assert_eq!(picture.watch_booked(room(7)), Known::Nothing, "the next does not wait");
+    read(&picture, &[]);
+    assert_eq!(picture.watch_booked(room(7)), Known::All);
+    picture.booked_were_read(&[room(7)], false);
+    assert_eq!(picture.watch_booked(room(7)), Known::All, "what is known is known");
+}
+
+#[tokio::test]
+async fn news_of_rooms_are_kept_where_somebody_asks_for_them() {
+    let picture = Picture::default();
+    picture.watch_booked(room(7));
+    read(&picture, &[("09:00", 9)]);
+    assert_eq!(picture.take_room_news(), []);
+    picture.keep_room_news();
+    let other = room(8);
+    picture.watch_booked(other);
+    picture.set_booked(other, picture.before_reading_booked(), slots(&[]));
+    read(&picture, &[("09:00", 9)]);
+    read(&picture, &[]);
+    picture.add_booked(slot("10:00"), booking(1), None);
+    let news = [(other, RoomNews::Read), (room(7), RoomNews::Booked), (room(7), RoomNews::Booked)];
+    assert_eq!(picture.room_news().await, news);
+    assert_eq!(picture.take_room_news(), []);
+}
