@@ -53,6 +53,8 @@ pub(crate) enum Absence {
     ByHolder,
     /// It went with the store: flushed, evicted, restarted.
     WithStore,
+    /// With the booking of its slot, on another gateway.
+    ByBooking,
     /// By its deadline, or by another writer.
     Unknown,
 }

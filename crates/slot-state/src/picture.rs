@@ -340,6 +340,8 @@ impl Ending<'_> {
     ) -> HoldEnded {
         let why = if absence == Absence::ByHolder {
             EndReason::Superseded
+        } else if absence == Absence::ByBooking {
+            EndReason::Booked
         } else if absence == Absence::WithStore && next.is_none() {
             EndReason::Vanished
         } else if deadline <= self.now {

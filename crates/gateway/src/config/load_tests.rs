@@ -198,3 +198,17 @@ fn a_mysql_address_that_could_not_be_used_is_told_at_once() {
     }
     load_text("[mysql]\nurl = \"mysql://wp:p%40ss@127.0.0.1:3307/wordpress\"", &[]).unwrap();
 }
+
+#[test]
+fn a_time_zone_is_known_or_left_to_the_site() {
+    for (name, known) in
+        [("Europe/Berlin", true), ("UTC", true), ("Pacific/Kiritimati", true), ("auto", false)]
+    {
+        let loaded = load_text(&format!("[mysql]\nsite_timezone = \"{name}\""), &[]).unwrap();
+        assert_eq!(loaded.config.mysql.zone().is_some(), known, "{name}");
+    }
+    for name in ["", "Mars/Olympus", "+02:00", "local"] {
+        let complaint = complaint(&format!("[mysql]\nsite_timezone = \"{name}\""), &[]);
+        assert!(complaint.starts_with("mysql.site_timezone"), "{name}: {complaint}");
+    }
+}

@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use availability::Availability;
-pub(crate) use calendar::{Blackout, Closings};
+pub(crate) use calendar::Blackout;
+#[cfg(test)]
+pub(crate) use calendar::Closings;
 pub use calendar::{Calendar, ClosedDay, Grid};
 
 use crate::mysql::MySqlStore;

@@ -87,7 +87,8 @@ impl Bookings {
 
     async fn read_settings(&self, database: &Database, settings: &mut Settings) -> Result<(), StoreError> {
         settings.tried_at = Some(Instant::now());
-        let read = database.mysql.read_settings(&database.otherwise, database.fixed_zone).await;
+        let before = self.calendar();
+        let read = database.mysql.read_settings(&database.otherwise, &before, database.fixed_zone).await;
         let SiteSettings { calendar, complaints } = read?;
         settings.known = true;
         if **self.calendar.read() != calendar {

@@ -11,7 +11,7 @@ use super::MySqlStore;
 use super::link::Trouble;
 use super::php::{self, Key, Value};
 use super::schema::quoted;
-use crate::bookings::{Blackout, Calendar, Closings};
+use crate::bookings::{Blackout, Calendar};
 use crate::slot::{SlotTime, parse_date};
 use crate::store::StoreError;
 
@@ -34,25 +34,45 @@ pub(crate) struct SiteSettings {
 }
 
 impl MySqlStore {
-    /// The site's settings; where there are none, those of `otherwise` count. With `fixed_zone` its zone does anyway.
+    /// The site's settings; where there are none, those of `otherwise` count, and with `fixed_zone` its zone does anyway.
+    /// What this account may not read stays as it was `before`.
     pub(crate) async fn read_settings(
         &self,
         otherwise: &Calendar,
+        before: &Calendar,
         fixed_zone: bool,
     ) -> Result<SiteSettings, StoreError> {
-        let options = self.read_options().await.map_err(|trouble| self.failed(trouble))?;
-        let mut settings = SiteSettings {
-            calendar: Calendar { closings: Closings::default(), ..otherwise.clone() },
-            complaints: Vec::new(),
-        };
-        if !fixed_zone {
-            settings.read_zone(&options);
+        let mut settings = SiteSettings { calendar: otherwise.clone(), complaints: Vec::new() };
+        match self.allowed(self.read_options().await, &mut settings)? {
+            Some(options) => {
+                if !fixed_zone {
+                    settings.read_zone(&options);
+                }
+                settings.read_opening(&options);
+            }
+            None => settings.calendar = before.clone(),
         }
-        settings.read_opening(&options);
-        let blackouts = self.read_blackouts().await.map_err(|trouble| self.failed(trouble))?;
-        settings.read_blackouts(blackouts);
+        match self.allowed(self.read_blackouts().await, &mut settings)? {
+            Some(rows) => settings.read_blackouts(rows),
+            None => settings.calendar.closings.blackouts = before.closings.blackouts.clone(),
+        }
         *self.zone.write() = settings.calendar.zone.clone();
         Ok(settings)
+    }
+
+    fn allowed<T>(
+        &self,
+        read: Result<T, Trouble>,
+        settings: &mut SiteSettings,
+    ) -> Result<Option<T>, StoreError> {
+        match read.map_err(|trouble| self.failed(trouble)) {
+            Ok(found) => Ok(Some(found)),
+            Err(StoreError::Refusing(why)) => {
+                settings.complain(why);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_options(&self) -> Result<HashMap<String, Vec<u8>>, Trouble> {

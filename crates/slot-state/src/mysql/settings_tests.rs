@@ -2,7 +2,7 @@ use super::*;
 
 use jiff::tz::offset;
 
-use crate::bookings::{ClosedDay, Grid};
+use crate::bookings::{ClosedDay, Closings, Grid};
 use crate::slot::{EmployeeId, Room};
 
 fn times(start: &str, end: &str) -> (SlotTime, SlotTime) {

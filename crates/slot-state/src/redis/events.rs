@@ -260,7 +260,7 @@ impl Listener {
         // A select names what it took first, then what its client gave up for it.
         let given_up_from = match published.act.as_str() {
             "select" => 1,
-            "deselect" | "unlock" | "book" => 0,
+            "deselect" | "unlock" => 0,
             _ => usize::MAX,
         };
         if published.act == "book" {
@@ -268,7 +268,11 @@ impl Listener {
         }
         let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(0));
         for (at, slot) in slots.into_iter().enumerate() {
-            let absence = if at >= given_up_from { Absence::ByHolder } else { Absence::Unknown };
+            let absence = match published.act.as_str() {
+                "book" => Absence::ByBooking,
+                _ if at >= given_up_from => Absence::ByHolder,
+                _ => Absence::Unknown,
+            };
             self.reader.hint(slot, Hint::published(absence, own));
         }
         for slot in look {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slot_state::EndReason;
 use support::{RedisServer, eventually, holds_for};
 
 use crate::house::{named, room, slot, slot_in};
@@ -77,10 +78,14 @@ async fn another_gateways_booking_is_seen_at_once() {
     let here = open(Some(&redis), &maria, NEVER).await;
     let there = open(Some(&redis), &maria, NEVER).await;
     here.bookings.look_at(room(7)).await.expect("it can be read");
-    let booking = there.confirm(slot("10:00"), "ann").await.expect("free");
+    there.lock(slot("10:00"), "ann").await.expect("free");
+    here.shows_lock(slot("10:00"), Some("ann")).await;
+    let booking = there.confirm(slot("10:00"), "ann").await.expect("its own");
     shows_booked(&here, room(7), &["10:00"]).await;
     let named = slot_state::AppointmentRef::StrongId(booking.strong_id);
     assert_eq!(here.picture.own_booking(room(7), &named), Some(slot("10:00").time));
+    let ended = here.heard.ended(slot("10:00")).await;
+    assert_eq!(ended.why, EndReason::Booked, "another page of whoever booked it");
     eventually("it is said of the room", SOON, async || (here.heard.changes(room(7)) > 0).then_some(()))
         .await;
 }

@@ -110,6 +110,29 @@ async fn a_zone_that_is_configured_holds_whatever_the_site_says() {
     assert!(is_in(&house.bookings.calendar(), &TimeZone::UTC));
 }
 
+#[tokio::test]
+async fn a_table_that_may_not_be_read_holds_up_nothing() {
+    let maria = crate::site().await;
+    maria.run("CREATE TABLE wp_appointease_blackouts (start_date date, end_date date)").await;
+    maria.run("CREATE USER clerk@'%' IDENTIFIED BY 'clerk'").await;
+    maria.run("CREATE USER clerk@localhost IDENTIFIED BY 'clerk'").await;
+    let owner = open(None, &maria, OFTEN).await;
+    for table in ["options", "appointease_appointments", "appointease_slot_locks", "appointease_storage"] {
+        for host in ["%", "localhost"] {
+            maria.run(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON wp_{table} TO clerk@'{host}'")).await;
+        }
+    }
+    drop(owner);
+    let mut clerks = config(None, &maria, OFTEN);
+    if let Some(mysql) = &mut clerks.mysql {
+        mysql.url = maria.url_as("clerk", "clerk");
+    }
+    let house = House::with(clerks);
+    crate::book(&maria, room(7).slot("10:00".parse().expect("a time"))).await;
+    eventually("the room is read", SOON, async || house.bookings.look_at(room(7)).await.ok()).await;
+    crate::shows_booked(&house, room(7), &["10:00"]).await;
+}
+
 fn fixed_grid() -> slot_state::Grid {
     let time = |text: &str| text.parse().expect("a time");
     slot_state::Grid { start: time("09:00"), end: time("17:00"), step: 30 }
