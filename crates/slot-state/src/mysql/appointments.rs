@@ -25,7 +25,8 @@ const MISSING_FOR: Duration = Duration::from_secs(5);
 /// Its columns, with all that matters for writing to them.
 const COLUMNS: &str = "SELECT table_name, @@lower_case_table_names <> 0, column_name, data_type, \
      character_maximum_length, COALESCE(character_set_name, ''), is_nullable = 'NO' AND column_default IS NULL \
-     AND COALESCE(extra, '') NOT LIKE '%auto_increment%' AND COALESCE(extra, '') NOT LIKE '%GENERATED%' \
+     AND COALESCE(extra, '') NOT LIKE '%auto_increment%' AND COALESCE(extra, '') NOT LIKE '%GENERATED%', \
+     ordinal_position \
      FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name IN (?, ?)";
 /// Its unique keys on whole columns.
 const UNIQUE_KEYS: &str = "SELECT GROUP_CONCAT(column_name) FROM information_schema.statistics \
@@ -45,7 +46,8 @@ pub(super) struct Appointments {
     pub(super) table: String,
     /// The number of a live booking in a slot: see [`Appointments::slot_params`].
     pub(super) taken: String,
-    /// As above, but for the one with this number; waits for what others are about to write.
+    /// The number of a live booking at exactly this time, but for the one with this number; waits for what others are
+    /// about to write there.
     pub(super) taken_by_others: String,
     /// Names a new booking.
     pub(super) name: String,
@@ -63,6 +65,8 @@ struct Column {
     is_narrow: bool,
     /// There is no row without it.
     is_demanding: bool,
+    /// From 1.
+    position: u64,
 }
 
 impl MySqlStore {
@@ -80,9 +84,25 @@ impl MySqlStore {
         Ok(found)
     }
 
+    /// What was last known of it, however old.
+    pub(super) fn known_appointments(&self) -> Option<Arc<Appointments>> {
+        self.appointments.0.lock().as_ref().and_then(|(_, known)| known.clone())
+    }
+
     /// The table is not what it was.
     pub(super) fn forget_appointments(&self) {
         *self.appointments.0.lock() = None;
+    }
+
+    /// Whether a slot that is shown as booked is so indeed. Costs less than a transaction that finds it out: crowds come
+    /// too late. False where nobody knows.
+    pub(super) async fn is_surely_taken(&self, slot: Slot, until: Instant) -> bool {
+        if !self.picture.is_booked(slot) {
+            return false;
+        }
+        let Ok(Some(appointments)) = self.appointments(until).await else { return false };
+        let taken = self.link.ask(&appointments.taken, Appointments::slot_params(slot), until).await;
+        taken.is_ok_and(|row| row.is_some())
     }
 
     /// Whether a slot is booked; none is where there is no table.
@@ -119,6 +139,7 @@ impl Appointments {
                 length: take(&mut row, 4)?,
                 is_narrow: ["utf8", "utf8mb3", "ucs2"].contains(&charset.as_str()),
                 is_demanding: take(&mut row, 6)?,
+                position: take(&mut row, 7)?,
             };
             let name: String = take(&mut row, 2)?;
             let (_, columns) = tables[at].get_or_insert_with(|| (table, BTreeMap::new()));
@@ -146,9 +167,14 @@ impl Appointments {
         let taken = format!(
             "SELECT id FROM {table} WHERE employee_id = ? AND appointment_date BETWEEN ? AND ? AND {LIVE}"
         );
+        // A range would wait for whatever is being booked right behind it, too.
+        let taken_by_others = format!(
+            "SELECT id FROM {table} WHERE employee_id = ? AND appointment_date = ? AND {LIVE} AND id <> ? \
+             LIMIT 1 FOR UPDATE"
+        );
         Appointments {
             taken: format!("{taken} LIMIT 1"),
-            taken_by_others: format!("{taken} AND id <> ? LIMIT 1 FOR UPDATE"),
+            taken_by_others,
             name: format!("UPDATE {table} SET strong_id = ? WHERE id = ?"),
             table: table.to_owned(),
             is_guarded,
@@ -159,6 +185,16 @@ impl Appointments {
     /// Whether it has one of the columns that not every site has.
     pub(super) fn has(&self, column: &str) -> bool {
         self.columns.contains_key(column)
+    }
+
+    /// How many columns can be seen.
+    pub(super) fn width(&self) -> u64 {
+        self.columns.len() as u64
+    }
+
+    /// The place of a column, from 0.
+    pub(super) fn place(&self, column: &str) -> Option<u64> {
+        self.columns.get(column)?.position.checked_sub(1)
     }
 
     /// Employee, and the slot's first and last moment: whatever seconds a row has, its slot is that minute.

@@ -113,6 +113,27 @@ impl Link {
         in_time(until, connection.query(sql)).await
     }
 
+    /// The first row of an answer to one question, outside of any transaction.
+    pub(super) async fn ask(
+        &self,
+        sql: &str,
+        params: impl Into<Params>,
+        until: Instant,
+    ) -> Result<Option<Row>, Trouble> {
+        let mut connection = in_time(until, self.pool.get_conn()).await?;
+        in_time(until, connection.exec_first(sql, params.into())).await
+    }
+
+    /// A new connection, which is the caller's alone.
+    pub(super) async fn connect(&self, until: Instant) -> Result<Conn, Trouble> {
+        in_time(until, Conn::new(self.opts.clone())).await
+    }
+
+    /// The database it leads to.
+    pub(super) fn database(&self) -> &str {
+        self.opts.db_name().unwrap_or_default()
+    }
+
     /// Asks on a connection of its own, where those there are may all be broken. What the question locks is let go with
     /// the answer.
     pub(super) async fn ask_afresh(
@@ -121,7 +142,7 @@ impl Link {
         params: impl Into<Params>,
         until: Instant,
     ) -> Result<Option<Row>, Trouble> {
-        let mut connection = in_time(until, Conn::new(self.opts.clone())).await?;
+        let mut connection = self.connect(until).await?;
         let row = in_time(until, connection.exec_first(sql, params.into())).await?;
         // It answered; if it does not say goodbye, it is dropped.
         let _ = timeout_at(until, connection.disconnect()).await;
@@ -174,7 +195,11 @@ impl Work {
     }
 }
 
-async fn in_time<T>(until: Instant, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
+/// An answer, if it comes by then.
+pub(super) async fn in_time<T>(
+    until: Instant,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
     match timeout_at(until, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(classify(error)),
@@ -211,7 +236,8 @@ fn column_of(message: &str) -> Option<String> {
     Some(named.trim_matches(['\'', '`']).to_ascii_lowercase())
 }
 
-fn classify(error: Error) -> Trouble {
+/// What an error means.
+pub(super) fn classify(error: Error) -> Trouble {
     let text = error.to_string();
     match error {
         // Lock wait, deadlock; MariaDB's and Galera's "record has changed".

@@ -22,9 +22,13 @@ impl MySqlStore {
         ask: &LockAsk,
         selections_here: bool,
     ) -> Result<(Locked, bool), HoldError> {
-        let until = self.link.until();
         let (slot, rooms) = (ask.slot, [ask.slot.room]);
-        let _in_hand = self.take_in_hand(&rooms, until).await?;
+        // A crowd is served one after the other: patience here is no statement's.
+        let _in_hand = self.take_in_hand(&rooms, self.link.until() + self.link.deadline()).await?;
+        let until = self.link.until();
+        if self.is_surely_taken(slot, until).await {
+            return Err(Refusal::SlotBooked.into());
+        }
         let granted = insist!(self, self.try_grant(ask, selections_here, until));
         let (outcome, sheet) = granted.map_err(|error| self.uncertain(slot, error))?;
         if outcome == Err(Refusal::SlotBooked) && !self.picture.is_booked(slot) {

@@ -52,7 +52,7 @@ impl MySqlStore {
                 tracing::warn!(
                     event = "mysql_tables_incomplete",
                     storage = "mysql",
-                    "{complaint}. Until then MySQL keeps no locks and cannot step in; `slotcast migrate --dry-run` says more"
+                    "{complaint}. Until then locks and bookings may be refused, and MySQL may not step in; `slotcast migrate --dry-run` says more"
                 );
             }
             sleep(wait).await;
