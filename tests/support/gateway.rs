@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ impl GatewayBuilder {
     /// Uses the Redis at this address.
     pub fn redis_at(self, url: &str) -> Self {
         self.with("redis.url", url)
+    }
+
+    /// Stops its first booking at this step: the file appears, and the booking goes on when it is gone.
+    pub fn stopping_at(self, step: &str, file: &Path) -> Self {
+        self.with("fail.point", format!("confirm:{step}={}", file.display()))
     }
 
     /// Starts it with these arguments.

@@ -22,13 +22,14 @@ const SETUP: [&str; 3] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-const AGREEMENT: &str = "SELECT mode, epoch FROM `wp_appointease_storage` WHERE id = 1 LOCK IN SHARE MODE";
+pub(crate) const AGREEMENT: &str =
+    "SELECT mode, epoch FROM `wp_appointease_storage` WHERE id = 1 LOCK IN SHARE MODE";
 const ROWS: &str =
     "SELECT option_name, option_value FROM `wp_options` WHERE option_name IN (?, ?) FOR UPDATE";
 const LOCKS: &str = "SELECT DATE_FORMAT(`date`, '%Y-%m-%d'), TIME_FORMAT(`time`, '%H:%i:%s'), employee_id, client_id, \
                      fence, COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) \
                      FROM `wp_appointease_slot_locks` WHERE (`date`, employee_id) IN ((?, ?))";
-const NOW: &str = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS UNSIGNED)";
+pub(crate) const NOW: &str = "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS UNSIGNED)";
 const PUT: &str = "INSERT INTO `wp_options` (option_name, option_value, autoload) VALUES (?, ?, 'no') \
                    ON DUPLICATE KEY UPDATE option_value = VALUES(option_value)";
 const UPDATE: &str = "UPDATE `wp_options` SET option_value = ? WHERE option_name = ?";
@@ -39,14 +40,19 @@ pub(crate) struct BareTransaction {
     date: String,
 }
 
+/// Connects as slotcast does.
+pub(crate) async fn connect(url: &str) -> Result<Conn, LoadError> {
+    // The driver would change to the socket file, which is another way than slotcast's.
+    let opts = OptsBuilder::from_opts(Opts::from_url(url).map_err(mysql_async::Error::from)?)
+        .prefer_socket(false)
+        .tcp_nodelay(true)
+        .setup(SETUP.to_vec());
+    Ok(Conn::new(opts).await?)
+}
+
 impl BareTransaction {
     pub(crate) async fn connect(url: &str) -> Result<BareTransaction, LoadError> {
-        // The driver would change to the socket file, which is another way than slotcast's.
-        let opts = OptsBuilder::from_opts(Opts::from_url(url).map_err(mysql_async::Error::from)?)
-            .prefer_socket(false)
-            .tcp_nodelay(true)
-            .setup(SETUP.to_vec());
-        let mut connection = Conn::new(opts).await?;
+        let mut connection = connect(url).await?;
         for name in [TIMEOUT, VALUE] {
             connection.exec_drop(PUT, (name, "a:0:{}")).await?;
         }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::LoadError;
 use crate::connect::Target;
-use crate::dialect::{Dialect, Generic, Rooms};
+use crate::dialect::{Change, Dialect, Generic, Rooms};
 use crate::outlet::Outlet;
 
 /// Measures servers that push changes to WebSocket subscribers.
@@ -29,6 +29,8 @@ pub enum Scenario {
     Hold(HoldArgs),
     /// Requests over kept HTTP connections, at a pace or as fast as answers come.
     Poll(PollArgs),
+    /// The transaction of a booking on one connection, one after the other, without any server between: a yardstick.
+    Bare(BareArgs),
     /// Prints reports saved with --json as one Markdown table; several of one kind become their median.
     Table(TableArgs),
 }
@@ -92,6 +94,12 @@ pub struct LoadArgs {
     /// Where they connect, if not where the subscribers do: another gateway's ws:// URL, on the same store.
     #[arg(long)]
     pub select_at: Option<String>,
+    /// Book slots for good, where otherwise they are selected.
+    #[arg(long)]
+    pub confirm: bool,
+    /// Put appointments into this MySQL by plain SQL, as no client of the server would: its mysql:// URL.
+    #[arg(long, conflicts_with_all = ["confirm", "select_at"])]
+    pub insert_at: Option<String>,
     /// Once no delivery came for so long, all are through; above the time a gateway needs to notice another's change.
     #[arg(long, default_value_t = 0.7)]
     pub quiet_secs: f64,
@@ -207,12 +215,33 @@ pub struct PollArgs {
     /// The method.
     #[arg(long, default_value = "GET")]
     pub method: String,
-    /// The body; {date} is filled in.
+    /// The first employee in a body.
+    #[arg(long, default_value_t = 1)]
+    pub first_employee: usize,
+    /// The body; {date} is filled in, and for each request {employee_id} and {time}, a slot of its own among those of 50
+    /// employees, and {n}, an employee of its own.
     #[arg(long, default_value = "")]
     pub body: String,
     /// The body's type.
     #[arg(long, default_value = "application/x-www-form-urlencoded; charset=UTF-8")]
     pub content_type: String,
+}
+
+/// Bookings without a server.
+#[derive(Clone, Debug, Args)]
+pub struct BareArgs {
+    /// A MySQL with WordPress', AppointEase's and slotcast's tables, prefix wp_: its mysql:// URL.
+    #[arg(long)]
+    pub mysql: String,
+    /// The scenario's name: its rows in the table.
+    #[arg(long, default_value = "")]
+    pub title: String,
+    /// How long.
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Also write the report here, as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 /// Which reports to print.
@@ -241,6 +270,15 @@ pub(crate) fn tomorrow() -> String {
 }
 
 impl LoadArgs {
+    /// What is done to a slot.
+    pub(crate) fn change(&self) -> Change {
+        match (&self.insert_at, self.confirm) {
+            (Some(_), _) => Change::Insert,
+            (None, true) => Change::Confirm,
+            (None, false) => Change::Select,
+        }
+    }
+
     /// Publishers for so many rooms.
     pub(crate) fn publishers(&self, rooms: usize) -> Result<usize, LoadError> {
         if self.rate <= 0.0 || !self.rate.is_finite() {

@@ -16,6 +16,15 @@ pub(crate) enum Dialect {
     Generic(Rooms, Generic),
 }
 
+/// What is done to a slot of slotcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Select,
+    Confirm,
+    /// By plain SQL, past slotcast.
+    Insert,
+}
+
 /// How a room's number becomes a date and an employee.
 #[derive(Clone, Debug)]
 pub(crate) struct Rooms {
@@ -69,9 +78,9 @@ pub(crate) struct Diff {
 }
 
 impl Diff {
-    /// The slots that this diff shows as selected from now on.
+    /// The slots that this diff shows as selected or booked from now on.
     pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
-        self.diff.active.add.iter().filter_map(|name| slot_number(name))
+        self.diff.active.add.iter().chain(&self.diff.booked.add).filter_map(|name| slot_number(name))
     }
 }
 
@@ -109,6 +118,24 @@ impl Rooms {
         self.first_employee + room
     }
 
+    fn change(&self, change: Change, room: usize, time: &str, id: u64) -> String {
+        let (date, employee) = (&self.date, self.employee(room));
+        let slot = format!(r#""id":{id},"date":"{date}","employee_id":{employee},"time":"{time}""#);
+        match change {
+            Change::Select => format!(r#"{{"type":"select",{slot}}}"#),
+            Change::Confirm => {
+                let customer = r#""name":"Load Generator","email":"load@example.com""#;
+                format!(
+                    r#"{{"type":"confirm",{slot},"idempotency_key":"{date} {time} {employee}",{customer}}}"#
+                )
+            }
+            Change::Insert => format!(
+                "INSERT INTO wp_appointease_appointments (name, email, appointment_date, status, employee_id) \
+                 VALUES ('Load Generator', 'load@example.com', '{date} {time}:00', 'confirmed', {employee})"
+            ),
+        }
+    }
+
     pub(crate) fn room(&self, employee: usize) -> Option<usize> {
         employee.checked_sub(self.first_employee)
     }
@@ -144,15 +171,10 @@ impl Dialect {
         matches!(self, Dialect::Generic(_, Generic { ready: None, .. }))
     }
 
-    /// The text that makes a change: slotcast's select with `id`, or the generic message with number `seq`.
-    pub(crate) fn change(&self, room: usize, slot: usize, id: u64, seq: u64) -> String {
+    /// The text that makes a change: slotcast's request with `id`, a statement, or the generic message with number `seq`.
+    pub(crate) fn change(&self, change: Change, room: usize, slot: usize, id: u64, seq: u64) -> String {
         match self {
-            Dialect::Slotcast(rooms) => format!(
-                r#"{{"type":"select","id":{id},"date":"{}","employee_id":{},"time":"{}"}}"#,
-                rooms.date,
-                rooms.employee(room),
-                slot_name(slot)
-            ),
+            Dialect::Slotcast(rooms) => rooms.change(change, room, &slot_name(slot), id),
             Dialect::Generic(rooms, generic) => fill(&generic.publish, rooms, room, slot, seq),
         }
     }
@@ -229,7 +251,7 @@ fn fill(template: &str, rooms: &Rooms, room: usize, slot: usize, seq: u64) -> St
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialect, Generic, Incoming, Rooms};
+    use super::{Change, Dialect, Generic, Incoming, Rooms};
 
     fn rooms() -> Rooms {
         Rooms { date: "2026-12-01".to_owned(), first_employee: 5 }
@@ -259,7 +281,7 @@ mod tests {
         };
         generic.validate().expect("valid");
         let dialect = Dialect::Generic(rooms(), generic);
-        let message = dialect.change(2, 61, 0, 41);
+        let message = dialect.change(Change::Select, 2, 61, 0, 41);
         assert_eq!(message, r#"{"room":2,"rev":41,"at":"01:01"}"#);
         assert!(matches!(dialect.read(message.as_bytes()), Incoming::Diff(diff) if diff.rev == 42));
         assert!(matches!(dialect.read(b"welcome!"), Incoming::Ready));

@@ -5,7 +5,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | `cli` | the command line; its structs are what the scenarios take |
-//! | `scenario` | the runs: `fanout`, `conflate`, `hold`, `poll` |
+//! | `scenario` | the runs: `fanout`, `conflate`, `hold`, `poll`, `bare` |
 //! | `crowd` | all subscribers, on a thread of their own |
 //! | `publisher`, `outlet` | those who make the changes, the pace they keep, and their connections |
 //! | `meter`, `room_log`, `timing` | what arrived where and when, and what did not |
@@ -13,12 +13,13 @@
 //! | `audit` | a fresh look at every room, to compare the subscribers' views with |
 //! | `dialect`, `view` | what slotcast and other servers say, as values |
 //! | `wire`, `connect`, `http` | WebSocket frames, sockets, kept HTTP connections |
-//! | `yardstick`, `bare_script`, `bare_transaction` | the store alone, as the yardstick of a select |
+//! | `yardstick`, `bare_script`, `bare_transaction`, `bare_booking` | the store alone, as the yardstick of selects and bookings |
 //! | `process` | memory and CPU of a process, from /proc |
 //! | `stage` | what scenarios with subscribers have in common |
 //! | `report`, `measure`, `table` | results as JSON, as lines, and as one Markdown table |
 
 mod audit;
+mod bare_booking;
 mod bare_script;
 mod bare_transaction;
 pub mod cli;

@@ -1,10 +1,11 @@
-//! A publisher's connection: how a change leaves it, as a frame or as a POST, and how its answer comes back.
+//! A publisher's connection: how a change leaves it, as a frame, a POST or a statement, and how its answer comes back.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -12,6 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::LoadError;
+use crate::bare_transaction;
 use crate::connect::{self, Sources, Target};
 use crate::dialect::{Dialect, Reply};
 use crate::http::{self, KeptConnection};
@@ -32,6 +34,8 @@ pub(crate) enum Outlet {
     Frames(Target),
     /// As bodies of HTTP POSTs, `{room}` filled into the path.
     Posts(Target),
+    /// As statements on connections to this MySQL.
+    Inserts(String),
 }
 
 /// What came back to the publishers.
@@ -107,6 +111,7 @@ impl Outlet {
         match self {
             Outlet::Frames(target) => frames(target, dialect, index, room, clock, answers).await,
             Outlet::Posts(target) => posts(target, index, room, clock, answers).await,
+            Outlet::Inserts(url) => inserts(url, clock, answers).await,
         }
     }
 }
@@ -115,7 +120,8 @@ impl Outlet {
 #[derive(Debug)]
 pub(crate) enum Line {
     Frames(Rc<OwnedWriteHalf>),
-    Posts(mpsc::UnboundedSender<(u64, String)>),
+    /// What goes out one after the other, each when the last was answered.
+    Queue(mpsc::UnboundedSender<(u64, String)>),
 }
 
 impl Line {
@@ -126,13 +132,13 @@ impl Line {
                 let frame = wire::encode(opcode::TEXT, text.as_bytes());
                 stream.try_write(&frame).is_ok_and(|written| written == frame.len())
             }
-            Line::Posts(queue) => queue.send((id, text)).is_ok(),
+            Line::Queue(queue) => queue.send((id, text)).is_ok(),
         }
     }
 
     /// Whether the server answers each change: all but another server's frames.
     pub(crate) fn is_answered(&self, dialect: &Dialect) -> bool {
-        dialect.is_slotcast() || matches!(self, Line::Posts(_))
+        dialect.is_slotcast() || matches!(self, Line::Queue(_))
     }
 }
 
@@ -254,5 +260,18 @@ async fn posts(
             answers.borrow_mut().on_answer(Some(id), outcome, clock.now_us());
         }
     });
-    Ok(Line::Posts(queue))
+    Ok(Line::Queue(queue))
+}
+
+/// A publisher that is no client of the server: plain SQL over one connection.
+async fn inserts(url: &str, clock: Clock, answers: SharedAnswers) -> Result<Line, LoadError> {
+    let mut connection = bare_transaction::connect(url).await?;
+    let (queue, mut changes) = mpsc::unbounded_channel::<(u64, String)>();
+    spawn_local(async move {
+        while let Some((id, statement)) = changes.recv().await {
+            let outcome = connection.query_drop(statement).await.map_err(|error| error.to_string());
+            answers.borrow_mut().on_answer(Some(id), outcome, clock.now_us());
+        }
+    });
+    Ok(Line::Queue(queue))
 }

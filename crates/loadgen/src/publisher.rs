@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::LoadError;
-use crate::dialect::Dialect;
+use crate::dialect::{Change, Dialect};
 use crate::outlet::{Answers, Line, Outlet, SharedAnswers};
 use crate::timing::{Clock, Stamps};
 use crate::view::SLOTS;
@@ -15,6 +15,7 @@ use crate::view::SLOTS;
 /// All publishers. Each stays in one room, where it moves from slot to slot; no two of a room share a slot.
 pub(crate) struct Publishers {
     dialect: Dialect,
+    change: Change,
     clock: Clock,
     stamps: Arc<Stamps>,
     answers: SharedAnswers,
@@ -50,6 +51,7 @@ impl Publishers {
     pub(crate) async fn connect(
         outlet: &Outlet,
         dialect: &Dialect,
+        change: Change,
         count: usize,
         rooms: usize,
         clock: Clock,
@@ -67,7 +69,7 @@ impl Publishers {
             members.push(Publisher { room, line, slots: SlotCycle { next: first, first, step: per_room } });
         }
         let seqs = vec![0; rooms];
-        Ok(Publishers { dialect: dialect.clone(), clock, stamps, answers, members, seqs, sent: 0 })
+        Ok(Publishers { dialect: dialect.clone(), change, clock, stamps, answers, members, seqs, sent: 0 })
     }
 
     /// Makes `changes` changes, `rate` a second, each by the next publisher in turn. Returns how far behind its time
@@ -89,7 +91,7 @@ impl Publishers {
         let publisher = &mut self.members[turn];
         let (room, slot, id) = (publisher.room, publisher.slots.take(), self.sent);
         let seq = self.seqs[room];
-        let text = self.dialect.change(room, slot, id, seq);
+        let text = self.dialect.change(self.change, room, slot, id, seq);
         self.seqs[room] += 1;
         self.sent += 1;
         let now_us = self.clock.now_us();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::{CrowdArgs, GenericArgs, LoadArgs, ServerArgs};
 use crate::connect::Target;
 use crate::crowd::{Crowd, CrowdPlan};
-use crate::dialect::Dialect;
+use crate::dialect::{Change, Dialect};
 use crate::meter::{Meter, SharedMeter};
 use crate::outlet::Outlet;
 use crate::process::Usage;
@@ -74,14 +74,21 @@ impl Stage {
     pub(crate) async fn publishers(&self, load: &LoadArgs) -> Result<Publishers, LoadError> {
         let count = load.publishers(self.rooms)?;
         let stamps = self.stamps.clone();
-        let elsewhere = match &load.select_at {
-            Some(url) if self.dialect.is_slotcast() => Some(Outlet::Frames(Target::parse(url)?)),
-            Some(_) => return Err(LoadError::Usage("--select-at is for slotcast alone".to_owned())),
-            None => None,
+        let change = load.change();
+        let elsewhere = match (&load.select_at, &load.insert_at) {
+            (None, None) if change == Change::Select => None,
+            _ if !self.dialect.is_slotcast() => {
+                let options = "--select-at, --insert-at and --confirm are for slotcast alone";
+                return Err(LoadError::Usage(options.to_owned()));
+            }
+            (_, Some(url)) => Some(Outlet::Inserts(url.clone())),
+            (Some(url), None) => Some(Outlet::Frames(Target::parse(url)?)),
+            (None, None) => None,
         };
         Publishers::connect(
             elsewhere.as_ref().unwrap_or(&self.outlet),
             &self.dialect,
+            change,
             count,
             self.rooms,
             self.clock,

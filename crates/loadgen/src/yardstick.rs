@@ -1,11 +1,12 @@
-//! What a select is compared with: what slotcast asks of its store, called by this process without a gateway between, as often
-//! as selects are made and between them.
+//! What a select or a booking is compared with: what slotcast asks of its store, called by this process without a gateway between, as often
+//! as they are made and between them.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::LoadError;
+use crate::bare_booking::BareBooking;
 use crate::bare_script::BareScript;
 use crate::bare_transaction::BareTransaction;
 use crate::cli::FanoutArgs;
@@ -16,6 +17,7 @@ use crate::view::SLOTS;
 pub(crate) enum Yardstick {
     Redis(BareScript),
     Mysql(BareTransaction),
+    Booking(BareBooking),
 }
 
 impl Yardstick {
@@ -23,6 +25,9 @@ impl Yardstick {
     pub(crate) async fn connect(args: &FanoutArgs) -> Result<Option<Yardstick>, LoadError> {
         Ok(match (&args.bare_redis, &args.bare_mysql) {
             (Some(url), _) => Some(Yardstick::Redis(BareScript::connect(url).await?)),
+            (None, Some(url)) if args.load.confirm => {
+                Some(Yardstick::Booking(BareBooking::connect(url).await?))
+            }
             (None, Some(url)) => Some(Yardstick::Mysql(BareTransaction::connect(url).await?)),
             (None, None) => None,
         })
@@ -44,6 +49,7 @@ impl Yardstick {
             match &mut self {
                 Yardstick::Redis(script) => script.call(call % SLOTS).await?,
                 Yardstick::Mysql(transaction) => transaction.call(call % SLOTS).await?,
+                Yardstick::Booking(booking) => booking.call(call).await?,
             }
             timings.record(clock.now_us() - started_us);
         }

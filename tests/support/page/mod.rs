@@ -131,6 +131,16 @@ impl Page {
             .await
     }
 
+    /// As [`Page::reply`]; `None` where the connection ended before the answer came.
+    pub async fn reply_or_end(&self, id: &str) -> Option<Reply> {
+        let what = format!("an answer to request {id}, or the end");
+        let look = |seen: &Seen| {
+            let reply = seen.replies.get(id).cloned().map(Reply);
+            if reply.is_some() || seen.closed.is_some() { Some(reply) } else { None }
+        };
+        self.wait_for(&what, look).await
+    }
+
     /// Stops reading: pings stay unanswered and the kernel's buffers fill.
     pub fn stop_reading(&self) {
         self.order(Order::Reading(false));

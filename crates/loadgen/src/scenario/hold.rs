@@ -64,6 +64,8 @@ pub async fn hold(args: &HoldArgs) -> Result<HoldReport, LoadError> {
         rate: args.rate,
         publishers: Some(args.rooms),
         select_at: Some(args.select_at.clone()),
+        confirm: false,
+        insert_at: None,
         quiet_secs: QUIET_SECS,
     };
     let stage = Stage::open(&args.server, &crowd, &GenericArgs::default()).await?;

@@ -1,5 +1,6 @@
 //! The runs. Each takes its arguments and gives a report; `run` prints it and says whether all was well.
 
+mod bare;
 mod conflate;
 mod fanout;
 mod hold;
@@ -10,12 +11,13 @@ use std::path::PathBuf;
 
 use tokio::task::LocalSet;
 
+pub use bare::bare;
 pub use conflate::conflate;
 pub use fanout::fanout;
 pub use hold::hold;
 pub use poll::poll;
 
-use crate::cli::{Scenario, ServerArgs};
+use crate::cli::Scenario;
 use crate::report::Report;
 use crate::{LoadError, table};
 
@@ -28,13 +30,20 @@ pub fn run(scenario: &Scenario) -> Result<bool, LoadError> {
     let local = LocalSet::new();
     match scenario {
         Scenario::Fanout(args) => {
-            finish(&args.server, local.block_on(&runtime, fanout(args)).map(Report::Fanout)?)
+            finish(args.server.json.as_ref(), local.block_on(&runtime, fanout(args)).map(Report::Fanout)?)
         }
         Scenario::Conflate(args) => {
-            finish(&args.server, local.block_on(&runtime, conflate(args)).map(Report::Conflate)?)
+            finish(args.server.json.as_ref(), local.block_on(&runtime, conflate(args)).map(Report::Conflate)?)
         }
-        Scenario::Hold(args) => finish(&args.server, local.block_on(&runtime, hold(args)).map(Report::Hold)?),
-        Scenario::Poll(args) => finish(&args.server, local.block_on(&runtime, poll(args)).map(Report::Poll)?),
+        Scenario::Hold(args) => {
+            finish(args.server.json.as_ref(), local.block_on(&runtime, hold(args)).map(Report::Hold)?)
+        }
+        Scenario::Poll(args) => {
+            finish(args.server.json.as_ref(), local.block_on(&runtime, poll(args)).map(Report::Poll)?)
+        }
+        Scenario::Bare(args) => {
+            finish(args.json.as_ref(), local.block_on(&runtime, bare(args)).map(Report::Poll)?)
+        }
         Scenario::Table(args) => {
             let reports: Vec<Report> = args.files.iter().map(read).collect::<Result<_, _>>()?;
             print!("{}", table::markdown(&reports));
@@ -43,9 +52,9 @@ pub fn run(scenario: &Scenario) -> Result<bool, LoadError> {
     }
 }
 
-fn finish(server: &ServerArgs, report: Report) -> Result<bool, LoadError> {
+fn finish(json: Option<&PathBuf>, report: Report) -> Result<bool, LoadError> {
     print!("{report}");
-    if let Some(path) = &server.json {
+    if let Some(path) = json {
         let json = serde_json::to_string(&report).map_err(|error| LoadError::Usage(error.to_string()))?;
         fs::write(path, json).map_err(LoadError::io(path.display().to_string()))?;
     }

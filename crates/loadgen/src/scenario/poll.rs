@@ -1,7 +1,8 @@
 //! Requests over kept HTTP connections. At a pace, it shows how long an answer takes; without one, how many answers a
 //! second there are.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,14 +16,47 @@ use crate::http::{self, KeptConnection};
 use crate::report::PollReport;
 use crate::stage::{cpu_secs, usage};
 use crate::timing::{Clock, Timings};
+use crate::view::{SLOTS, slot_name};
 
 /// Connections behind one source address.
 const PER_ADDRESS: usize = 50;
+/// Over so many rooms the requests go that have a slot of their own.
+const ROOMS: usize = 50;
 
 struct Tally {
     timings: Timings,
     failed: u64,
     first_failure: Option<String>,
+}
+
+/// All connections' requests.
+struct Requests {
+    method: String,
+    host: String,
+    path: String,
+    content_type: String,
+    body: String,
+    first_employee: usize,
+    next: Cell<usize>,
+}
+
+impl Requests {
+    /// The next one, with what is its own filled in.
+    fn next(&self) -> Vec<u8> {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let mut body = Cow::from(&self.body);
+        if body.contains('{') {
+            // Neighbours in time are in different rooms.
+            let (room, slot) = (number % ROOMS + number / (ROOMS * SLOTS) * ROOMS, number / ROOMS % SLOTS);
+            body = body
+                .replace("{n}", &(self.first_employee + number).to_string())
+                .replace("{employee_id}", &(self.first_employee + room).to_string())
+                .replace("{time}", &slot_name(slot))
+                .into();
+        }
+        http::request(&self.method, &self.host, &self.path, &self.content_type, &body)
+    }
 }
 
 /// Runs the scenario. To be called within a `LocalSet`.
@@ -34,8 +68,15 @@ pub async fn poll(args: &PollArgs) -> Result<PollReport, LoadError> {
     let target = Target::parse(&server.url)?;
     let date = tomorrow();
     let (path, body) = (target.path.replace("{date}", &date), args.body.replace("{date}", &date));
-    let request: Rc<[u8]> =
-        http::request(&args.method, &target.host, &path, &args.content_type, &body).into();
+    let requests = Rc::new(Requests {
+        method: args.method.clone(),
+        host: target.host.clone(),
+        path,
+        content_type: args.content_type.clone(),
+        body,
+        first_employee: args.first_employee,
+        next: Cell::new(0),
+    });
     let tally = Rc::new(RefCell::new(Tally { timings: Timings::new(), failed: 0, first_failure: None }));
     let mut connections = Vec::with_capacity(args.connections);
     for index in 0..args.connections {
@@ -52,7 +93,7 @@ pub async fn poll(args: &PollArgs) -> Result<PollReport, LoadError> {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
-        tasks.spawn_local(ask(connection, request.clone(), pace, until, clock, tally.clone()));
+        tasks.spawn_local(ask(connection, requests.clone(), pace, until, clock, tally.clone()));
     }
     while tasks.join_next().await.is_some() {}
     let (elapsed, after) = (start.elapsed().as_secs_f64(), usage(server)?);
@@ -79,7 +120,7 @@ pub async fn poll(args: &PollArgs) -> Result<PollReport, LoadError> {
 /// One connection's requests, each after the answer to the last. Ends with its connection.
 async fn ask(
     mut connection: KeptConnection,
-    request: Rc<[u8]>,
+    requests: Rc<Requests>,
     mut pace: Option<tokio::time::Interval>,
     until: Instant,
     clock: Clock,
@@ -92,6 +133,7 @@ async fn ask(
         if Instant::now() >= until {
             return;
         }
+        let request = requests.next();
         let started_us = clock.now_us();
         let failure = match connection.exchange(&request).await {
             Ok((200, _)) => {
