@@ -18,6 +18,7 @@ use crate::commands::Commands;
 use crate::config::{Config, Listen, Security};
 use crate::http;
 use crate::observe::metrics::{KindLabel, Metrics};
+use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
 use crate::rooms::Hub;
@@ -34,6 +35,8 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// The open connections.
     pub connections: Arc<Registry>,
+    /// Tells WordPress of bookings; `None` where there is no database.
+    pub courier: Option<Arc<Courier>>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// The days served.
@@ -109,7 +112,7 @@ pub async fn run(
 fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> {
     let zone = config.mysql.zone();
     let fixed_zone = zone.is_some();
-    let OpenStore { store, picture, bookings, mut tasks } = slot_state::open(&StoreConfig {
+    let OpenStore { store, picture, bookings, outbox, mut tasks } = slot_state::open(&StoreConfig {
         redis_url: config.redis.url.as_ref().map(|url| url.expose().to_owned()),
         redis_command_timeout: config.redis.command_timeout(),
         mysql: config.mysql.url.as_ref().map(|url| MySqlConfig {
@@ -139,6 +142,10 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
     picture.watch(weak);
     tasks.spawn(presence.clone().run());
     tasks.spawn(connections.clone().run());
+    let courier = outbox.map(|outbox| Courier::new(outbox, config, metrics.clone()));
+    if let Some(courier) = &courier {
+        tasks.spawn(courier.clone().run());
+    }
     let services = Services {
         commands: Commands {
             store,
@@ -151,6 +158,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         },
         hub,
         connections,
+        courier,
         metrics,
         window: DateWindow { horizon_days: config.slots.horizon_days },
         lock_ttl: config.slots.lock_ttl(),

@@ -10,6 +10,7 @@ pub mod config;
 mod heartbeat;
 mod http;
 pub mod observe;
+pub mod outbox;
 pub mod presence;
 /// The wire: text to types and back.
 pub mod protocol;

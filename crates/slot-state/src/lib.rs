@@ -35,8 +35,8 @@ pub use hold::{
     MAX_LOCKS_PER_CLIENT, Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
 pub use mysql::{
-    ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, TableChange, check_mysql_url,
-    migrate,
+    Backlog, ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, Outbox, TableChange,
+    Untold, check_mysql_url, migrate,
 };
 pub use open::{OpenStore, StoreConfig, open};
 pub use picture::Picture;

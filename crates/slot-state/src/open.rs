@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::bookings::{Bookings, Calendar, ReadingConfig};
 use crate::failover::Failover;
 use crate::memory::MemoryStore;
-use crate::mysql::{MySqlConfig, MySqlStore};
+use crate::mysql::{MySqlConfig, MySqlStore, Outbox};
 use crate::pen::Pen;
 use crate::picture::Picture;
 use crate::redis::{RedisConfig, RedisStore};
@@ -41,6 +41,8 @@ pub struct OpenStore {
     pub picture: Arc<Picture>,
     /// Serves reads of what can be booked.
     pub bookings: Arc<Bookings>,
+    /// Bookings WordPress is to be told of; `None` where there is no database.
+    pub outbox: Option<Outbox>,
     /// What keeps both going; ends with this value.
     pub tasks: JoinSet<()>,
 }
@@ -85,6 +87,7 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
     };
     tasks.spawn(expire(picture.clone(), store.clone()));
     let calendar = config.calendar.clone();
+    let outbox = mysql.clone().map(Outbox::of);
     let bookings = match (&config.mysql, mysql) {
         (Some(database), Some(mysql)) => {
             let config = ReadingConfig {
@@ -98,7 +101,7 @@ pub fn open(config: &StoreConfig) -> Result<OpenStore, StoreError> {
         }
         _ => Bookings::of_picture(picture.clone(), calendar),
     };
-    Ok(OpenStore { store, picture, bookings, tasks })
+    Ok(OpenStore { store, picture, bookings, outbox, tasks })
 }
 
 /// Has the store look at every hold whose deadline has come.

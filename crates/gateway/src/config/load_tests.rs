@@ -212,3 +212,25 @@ fn a_time_zone_is_known_or_left_to_the_site() {
         assert!(complaint.starts_with("mysql.site_timezone"), "{name}: {complaint}");
     }
 }
+
+#[test]
+fn where_wordpress_is_may_be_said_and_does_nothing_without_a_key_and_a_database() {
+    let upstream = "[legacy]\nupstream = \"https://www.example.com/wp-admin/admin-ajax.php\"\n";
+    let (mysql, key) =
+        ("[mysql]\nurl = \"mysql://wp@host/wordpress\"\n", "[security]\ntoken_keys = [\"k1:hush\"]\n");
+    for (text, warned) in [
+        ([upstream, key].concat(), Some("there is no mysql.url")),
+        ([upstream, mysql].concat(), Some("without security.token_keys")),
+        ([upstream, mysql, key].concat(), None),
+    ] {
+        let warnings = load_text(&text, &[]).unwrap().warnings().join("\n");
+        let about_it = warnings.contains("legacy.upstream") || warnings.contains("token_keys");
+        assert!(warned.map_or(!about_it, |words| warnings.contains(words)), "{text}: {warnings}");
+    }
+    for upstream in ["https://www.example.com/", "https://site:hush@www.example.com/wp-admin/admin-ajax.php"] {
+        let complaint = complaint(&format!("[legacy]\nupstream = \"{upstream}\""), &[]);
+        assert!(complaint.starts_with("legacy.upstream = ") && !complaint.contains("hush"), "{complaint}");
+    }
+    let complaint = complaint("[security]\ntoken_keys = [\"a key:hush\"]", &[]);
+    assert!(complaint.starts_with("security.token_keys = ***") && !complaint.contains("hush"), "{complaint}");
+}

@@ -6,6 +6,7 @@ mod load;
 mod problem;
 mod secret;
 mod sections;
+mod upstream;
 mod validate;
 mod values;
 
@@ -13,4 +14,5 @@ pub use load::{Entry, Loaded, Sources, load};
 pub use problem::{ConfigError, Problem};
 pub use secret::{Secret, SecretUrl, TokenKey};
 pub use sections::{Config, Legacy, Log, Mysql, Redis, Security, Server, Slots};
+pub use upstream::Upstream;
 pub use values::{Listen, LogFormat, LogLevels, SecurityMode, StorageChoice};

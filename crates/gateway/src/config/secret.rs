@@ -66,12 +66,17 @@ impl TryFrom<String> for TokenKey {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.split_once(':') {
-            Some((kid, secret)) if !kid.is_empty() && !secret.is_empty() => {
+            Some((kid, secret)) if is_kid(kid) && !secret.is_empty() => {
                 Ok(Self { kid: kid.to_owned(), secret: Secret(secret.to_owned()) })
             }
-            _ => Err("each key is written kid:secret"),
+            _ => Err("each key is written kid:secret; the kid may hold letters, digits, _ . and -"),
         }
     }
+}
+
+/// A kid travels in headers and tokens.
+fn is_kid(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 impl From<TokenKey> for String {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use slot_state::{Grid, SlotTime};
 
 use super::secret::{Secret, SecretUrl, TokenKey};
+use super::upstream::Upstream;
 use super::values::{Listen, LogFormat, LogLevels, SecurityMode, StorageChoice, as_text};
 use crate::security::address::TrustedProxies;
 use crate::security::origin::Origin;
@@ -243,8 +244,8 @@ impl Slots {
 pub struct Legacy {
     /// Whether the heartbeat form and the REST paths are served.
     pub enabled: bool,
-    /// WordPress' admin-ajax.php, for requests that are not about slots.
-    pub upstream: Option<SecretUrl>,
+    /// Where WordPress is, named by its admin-ajax.php.
+    pub upstream: Option<Upstream>,
 }
 
 impl Default for Legacy {

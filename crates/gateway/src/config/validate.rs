@@ -107,10 +107,6 @@ impl Config {
         {
             found.push(("mysql.url", wrong));
         }
-        let schemes = ["http", "https"];
-        if self.legacy.upstream.as_ref().is_some_and(|url| !schemes.contains(&url.scheme().as_str())) {
-            found.push(("legacy.upstream", "must begin with http:// or https://".to_owned()));
-        }
     }
 
     /// Keys whose work is not built yet: better a refusal than an operator who believes it is done.
@@ -126,7 +122,6 @@ impl Config {
         refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
         let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");
         refuse(tls_to_redis, "redis.url", "speak TLS to Redis");
-        refuse(self.legacy.upstream.is_some(), "legacy.upstream", "pass requests on to WordPress");
         refuse(self.security.mode == SecurityMode::Token, "security.mode", "check tokens");
     }
 
@@ -155,9 +150,18 @@ impl Config {
             self.security.dashboard_key.as_ref().is_some_and(|key| key.expose().len() < SHORT_KEY),
             "security.dashboard_key is shorter than 16 characters",
         );
+        let (upstream, keys) = (self.legacy.upstream.is_some(), !self.security.token_keys.is_empty());
         warn(
-            !self.security.token_keys.is_empty() && self.security.mode == SecurityMode::Open,
-            "security.token_keys has no effect: security.mode is open",
+            keys && !upstream && self.security.mode == SecurityMode::Open,
+            "security.token_keys has no effect: security.mode is open, and there is no legacy.upstream",
+        );
+        warn(
+            upstream && self.mysql.url.is_none(),
+            "legacy.upstream has no effect: it is told of bookings, and there is no mysql.url to keep them in",
+        );
+        warn(
+            upstream && !keys && self.mysql.url.is_some(),
+            "legacy.upstream has no effect without security.token_keys: WordPress believes signed messages alone",
         );
         warn(
             self.security.max_holds_per_address != super::Security::default().max_holds_per_address,

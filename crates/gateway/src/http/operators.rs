@@ -46,6 +46,7 @@ pub(super) async fn health(State(services): State<Arc<Services>>, request: Reque
             "stale": storage.stale(),
             "draining": services.draining.load(Ordering::Relaxed),
             "stores": services.commands.store.health(),
+            "outbox": services.courier.as_ref().map(|courier| courier.health()),
             "connections": services.connections.count(),
             "clients": services.commands.presence.count(),
             "rooms": services.metrics.rooms.get(),

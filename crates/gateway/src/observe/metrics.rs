@@ -102,6 +102,7 @@ metrics! {
     resyncs: Counter = Counter::default(), "resyncs", "Times everything was read anew";
     storage_writable: Gauge = Gauge::default(), "storage_writable", "1 while the deciding store takes writes";
     log_lines_dropped: Counter = DROPPED.clone(), "log_lines_dropped", "Lines dropped since nobody read the log";
+    outbox_waiting: Gauge = Gauge::default(), "outbox_waiting", "Bookings that WordPress has not been told of";
     storage_changes: Counter = Counter::default(), "storage_changes", "Changes of the storage state";
 }
 

@@ -10,6 +10,7 @@ mod guard;
 mod link;
 mod locks;
 mod migrate;
+mod outbox;
 mod php;
 mod queries;
 mod rooms;
@@ -53,6 +54,7 @@ use transients::{Ours, Stored};
 
 pub(crate) use bookings::{BookFault, Booked};
 pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, migrate};
+pub use outbox::{Backlog, Outbox, Untold};
 
 /// How to reach the database, and how to use it.
 #[derive(Debug, Clone)]
@@ -103,6 +105,8 @@ pub(crate) struct MySqlStore {
     look: Notify,
     /// One sweep at a time, and none while holds come over.
     sweeping: tokio::sync::Mutex<()>,
+    /// A booking was made here.
+    outbox_grew: Notify,
 }
 
 /// Selections renewed in one transaction.
@@ -143,6 +147,7 @@ impl MySqlStore {
             due: Mutex::default(),
             look: Notify::new(),
             sweeping: tokio::sync::Mutex::default(),
+            outbox_grew: Notify::new(),
         });
         let migration = migrate::Migration {
             url: config.url.clone(),

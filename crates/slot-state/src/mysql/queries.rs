@@ -51,6 +51,14 @@ pub(super) struct Queries {
     /// Some of the keys that are older than `?` milliseconds.
     pub(super) forget_keys: String,
     pub(super) insert_outbox: String,
+    /// Bookings whose time to be told of has come, new ones first; the text lacks its limit.
+    pub(super) due_outbox: String,
+    /// Nobody takes it for another `?` milliseconds, if nobody took it since.
+    pub(super) claim_outbox: String,
+    pub(super) delay_outbox: String,
+    pub(super) delete_outbox: String,
+    /// How many there are, and the oldest one's age in milliseconds.
+    pub(super) count_outbox: String,
     options: String,
     locks: String,
 }
@@ -62,6 +70,8 @@ const LOCK_COLUMNS: &str = "DATE_FORMAT(`date`, '%Y-%m-%d'), TIME_FORMAT(`time`,
 /// The database's clock, in milliseconds since 1970. SYSDATE, not NOW: after a lock was waited for, the time is what it
 /// is, not what it was.
 const NOW_MS: &str = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS UNSIGNED)";
+/// The same, one time for all of a statement: with this one an index can be searched.
+const BEGUN_MS: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)";
 /// Keys that are forgotten in one statement.
 pub(super) const FORGOTTEN_AT_ONCE: u64 = 500;
 
@@ -151,6 +161,19 @@ impl Queries {
             ),
             insert_outbox: format!(
                 "INSERT INTO {outbox} (appointment_id, payload, created_ms) VALUES (?, ?, {NOW_MS})"
+            ),
+            due_outbox: format!(
+                "SELECT id, appointment_id, created_ms, payload, attempts FROM {outbox} \
+                 WHERE next_ms <= {BEGUN_MS} ORDER BY next_ms, id"
+            ),
+            claim_outbox: format!(
+                "UPDATE {outbox} SET next_ms = {NOW_MS} + ?, attempts = attempts + 1 WHERE id = ? AND attempts = ?"
+            ),
+            delay_outbox: format!("UPDATE {outbox} SET next_ms = {NOW_MS} + ? WHERE id = ? AND attempts = ?"),
+            delete_outbox: format!("DELETE FROM {outbox} WHERE id = ?"),
+            count_outbox: format!(
+                "SELECT COUNT(*), (SELECT GREATEST(CAST({BEGUN_MS} AS SIGNED) - CAST(created_ms AS SIGNED), 0) \
+                 FROM {outbox} ORDER BY id LIMIT 1) FROM {outbox}"
             ),
             options,
             locks,

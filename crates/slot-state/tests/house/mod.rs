@@ -73,7 +73,7 @@ impl House {
     /// Opens just this, without waiting for anything.
     pub(crate) fn with(config: StoreConfig) -> Self {
         let opened = open(&config).expect("the configuration names a store");
-        let OpenStore { store, picture, bookings, tasks } = opened;
+        let OpenStore { store, picture, bookings, tasks, .. } = opened;
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn slot_state::Watcher> = heard.clone();
         picture.watch(Arc::downgrade(&watcher));
