@@ -53,6 +53,8 @@ pub(super) struct Appointments {
     pub(super) name: String,
     /// No slot can have two live bookings.
     pub(super) is_guarded: bool,
+    /// It knows transactions. Another can be read, and nothing be booked in it.
+    pub(super) is_transactional: bool,
     columns: BTreeMap<String, Column>,
 }
 
@@ -151,16 +153,14 @@ impl Appointments {
         }
         let engine = work.row(ENGINE, (&table,)).await?;
         let engine: Option<String> = engine.map(|mut row| take(&mut row, 0)).transpose()?.flatten();
-        if !engine.is_some_and(|engine| engine.eq_ignore_ascii_case("InnoDB")) {
-            return Err(Trouble::NoTable(format!("{table} is not kept by InnoDB")));
-        }
+        let is_transactional = engine.is_some_and(|engine| engine.eq_ignore_ascii_case("InnoDB"));
         let mut is_guarded = false;
         for mut row in work.rows(UNIQUE_KEYS, (&table,)).await? {
             let key: String = take(&mut row, 0)?;
             let key: BTreeSet<String> = key.split(',').map(str::to_ascii_lowercase).collect();
             is_guarded |= serves_as_guard(&key);
         }
-        Ok(Some(Self::new(&quoted(&table), columns, is_guarded)))
+        Ok(Some(Self { is_transactional, ..Self::new(&quoted(&table), columns, is_guarded) }))
     }
 
     fn new(table: &str, columns: BTreeMap<String, Column>, is_guarded: bool) -> Self {
@@ -178,6 +178,7 @@ impl Appointments {
             name: format!("UPDATE {table} SET strong_id = ? WHERE id = ?"),
             table: table.to_owned(),
             is_guarded,
+            is_transactional: true,
             columns,
         }
     }

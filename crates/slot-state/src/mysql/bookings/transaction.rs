@@ -45,6 +45,10 @@ impl MySqlStore {
         let Some(appointments) = self.appointments(until).await? else {
             return Err(Trouble::NoTable("there is no table of appointments".to_owned()).into());
         };
+        if !appointments.is_transactional {
+            let why = format!("{} knows no transactions", appointments.table);
+            return Err(Trouble::NoTable(why).into());
+        }
         let mut work = self.link.begin(until).await?;
         if selections_here {
             self.check_epoch(&mut work).await?;
