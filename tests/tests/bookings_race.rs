@@ -81,7 +81,7 @@ async fn want(page: &Page, room: &Room, time: &str, locks: bool) -> Option<u64> 
         let reply = page.lock(room, time).await;
         assert!(reply.is_ok("locked") || is_clear(&reply), "{reply:?}");
     }
-    let reply = page.confirm(room, time, time).await;
+    let reply = page.confirm(room, time, &format!("{} {time}", room.employee_id)).await;
     if reply.is_ok("confirmed") {
         return Some(reply.number("appointment_id"));
     }
@@ -143,7 +143,8 @@ async fn race(maria: &MariaDb, pages: &[Page], watchers: &[Page; 2], writers: &m
 }
 
 async fn races(maria: MariaDb, builder: GatewayBuilder) {
-    let builder = builder.with("mysql.url", maria.url()).with("mysql.sweep_ms", 200);
+    // A machine that others use, too, may take its time for a crowd.
+    let builder = builder.with("mysql.url", maria.url()).with("mysql.command_timeout_ms", 10_000);
     let (one, other) = tokio::join!(builder.clone().start(), builder.start());
     one.eventually_ready().await;
     other.eventually_ready().await;
@@ -161,13 +162,10 @@ async fn races(maria: MariaDb, builder: GatewayBuilder) {
     }
 }
 
+/// One store after the other: two crowds at once would only measure the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_all_has_the_slot_on_both_stores() {
+async fn one_of_all_has_the_slot() {
     let redis = RedisServer::start().await;
     races(guarded(Some(&redis)).await, Gateway::builder().redis_at(&redis.url())).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_all_has_the_slot_on_mysql_alone() {
     races(guarded(None).await, Gateway::builder()).await;
 }
