@@ -3,6 +3,7 @@
 
 mod agreement;
 mod appointments;
+mod binlog;
 mod booked;
 mod bookings;
 mod catalogue;
@@ -44,6 +45,7 @@ use crate::pen::Pen;
 use crate::slot::{ClientId, Room, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use appointments::{Known, possible_names};
+use binlog::Following;
 use link::Link;
 pub use link::check_mysql_url;
 use queries::Queries;
@@ -95,6 +97,7 @@ pub(crate) struct MySqlStore {
     /// The names that the table of appointments may have, and what is known of it.
     appointments_names: [String; 2],
     appointments: Known,
+    following: Following,
     /// The site's: of the year in a booking's name.
     zone: RwLock<TimeZone>,
     salt: Mutex<Option<String>>,
@@ -140,6 +143,7 @@ impl MySqlStore {
             prefix: config.table_prefix.clone(),
             appointments_names: possible_names(&config.table_prefix, config.appointments_table.as_deref()),
             appointments: Known::default(),
+            following: Following::default(),
             zone: RwLock::new(zone),
             salt: Mutex::default(),
             storage: watch::Sender::new(storage),
@@ -159,6 +163,7 @@ impl MySqlStore {
         tasks.spawn(store.clone().keep_tables(migration));
         tasks.spawn(store.clone().keep_idempotency());
         tasks.spawn(store.clone().keep_sweeping());
+        tasks.spawn(store.clone().keep_following());
         Ok(store)
     }
 
@@ -384,6 +389,7 @@ impl HoldStore for MySqlStore {
             "status": if error.is_none() && self.tables_seen.load(Ordering::Relaxed) { "ok" } else { "away" },
             "events": if is_swept { "swept" } else { "not_swept" },
             "error": error,
+            "bookings": self.following.health(),
         }})
     }
 }

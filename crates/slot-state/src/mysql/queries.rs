@@ -50,6 +50,7 @@ pub(super) struct Queries {
     pub(super) keep_answer: String,
     /// Some of the keys that are older than `?` milliseconds.
     pub(super) forget_keys: String,
+    pub(super) forget_key: String,
     pub(super) insert_outbox: String,
     /// Bookings whose time to be told of has come, new ones first; the text lacks its limit.
     pub(super) due_outbox: String,
@@ -156,6 +157,7 @@ impl Queries {
             keep_answer: format!(
                 "UPDATE {idempotency} SET appointment_id = ?, strong_id = ? WHERE client_id = ? AND key_hash = ?"
             ),
+            forget_key: format!("DELETE FROM {idempotency} WHERE client_id = ? AND key_hash = ?"),
             forget_keys: format!(
                 "DELETE FROM {idempotency} WHERE created_ms < {NOW_MS} - ? ORDER BY created_ms LIMIT {FORGOTTEN_AT_ONCE}"
             ),

@@ -96,7 +96,8 @@ struct BookedRoom {
     known: Known,
     /// In milliseconds since [`BookedRooms::began`].
     looked_at: AtomicU64,
-    read_at: Option<Instant>,
+    /// When a hint last had it read, or will.
+    hinted_at: Option<Instant>,
 }
 
 /// Requests of this process that are about to book a slot.
@@ -200,12 +201,22 @@ impl Picture {
 
     /// Somebody says that bookings in this room changed. Anybody may say so: where nobody looks, nobody listens.
     pub(crate) fn doubt_booked(&self, room: Room) {
-        let read_at = match self.booked.rooms.get(&room) {
-            Some(known) => known.read_at,
-            None => return,
+        let Some(mut known) = self.booked.rooms.get_mut(&room) else { return };
+        let now = Instant::now();
+        let at = match known.hinted_at {
+            Some(pending) if pending > now => pending,
+            Some(last) => (last + PAUSE).max(now + GATHER),
+            None => now + GATHER,
         };
-        let soon = Instant::now() + GATHER;
-        self.booked.wanted.want(room, read_at.map_or(soon, |read_at| soon.max(read_at + PAUSE)));
+        known.hinted_at = Some(at);
+        drop(known);
+        self.booked.wanted.want(room, at);
+    }
+
+    /// Bookings may have changed in any room.
+    pub(crate) fn doubt_all_booked(&self) {
+        let rooms: Vec<Room> = self.booked.rooms.iter().map(|room| *room.key()).collect();
+        rooms.into_iter().for_each(|room| self.doubt_booked(room));
     }
 
     /// Take this before bookings are read, and hand it to [`Picture::set_booked`].
@@ -223,7 +234,6 @@ impl Picture {
     ) -> SmallVec<[DeadHold; 2]> {
         let came: SmallVec<[SlotTime; 2]> = {
             let Some(mut known) = self.booked.rooms.get_mut(&room) else { return SmallVec::new() };
-            known.read_at = Some(Instant::now());
             if known.seq > begun {
                 drop(known);
                 self.doubt_booked(room);

@@ -82,13 +82,14 @@ async fn hints_are_gathered_and_never_many_a_second() {
     picture.watch_booked(room(7));
     assert_eq!(picture.booked_wanted().await, [room(7)]);
     let start = Instant::now();
-    for reading in 1..=4_u32 {
+    for reading in 0..4_u32 {
+        // Also where it was read otherwise a moment ago.
         read(&picture, &[]);
         (0..100).for_each(|_| picture.doubt_booked(room(7)));
         assert_eq!(picture.booked_wanted().await, [room(7)]);
         assert!(start.elapsed() >= PAUSE * reading, "{reading}: {:?}", start.elapsed());
     }
-    assert!(start.elapsed() < PAUSE * 5);
+    assert!(start.elapsed() < PAUSE * 4);
 }
 
 #[tokio::test(start_paused = true)]
