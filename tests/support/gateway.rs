@@ -55,6 +55,12 @@ impl GatewayBuilder {
         self.with("fail.point", format!("confirm:{step}={}", file.display()))
     }
 
+    /// Trusts the certificates in this file, and no others.
+    pub fn trusting(mut self, certificates: &Path) -> Self {
+        self.env.insert("SSL_CERT_FILE".to_owned(), certificates.display().to_string());
+        self
+    }
+
     /// Starts it with these arguments.
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));

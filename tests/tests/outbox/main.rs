@@ -87,10 +87,10 @@ async fn each_booking_is_told_once(gateway: &Gateway, maria: &MariaDb, receiver:
         message.assert_signed("k1", SECRET);
         let told = CUSTOMER_WORDS.iter().find(|word| message.text.contains(**word));
         assert!(told.is_none(), "{}", message.text);
-        let number = message.body["appointment_id"].as_u64().unwrap();
+        let number = message.body["appointment_id"].as_u64().expect("a number");
         let at = appointments.iter().position(|known| *known == number).expect("an appointment of ours");
         let strong_ids = format!("SELECT strong_id FROM wp_appointease_appointments WHERE id = {number}");
-        let age = jiff::Timestamp::now().as_second() - message.body["created_at"].as_i64().unwrap();
+        let age = jiff::Timestamp::now().as_second() - message.body["created_at"].as_i64().expect("seconds");
         assert!((-1..60).contains(&age), "booked {age} s ago");
         let expected = json!({
             "id": message.id(), "event": "appointment_created", "appointment_id": number,
@@ -123,6 +123,22 @@ async fn each_booking_is_told_once_on_redis_with_mysql() {
     let (maria, redis, receiver) = (site().await, RedisServer::start().await, Receiver::there());
     let gateway = started(telling(&maria, &receiver).redis_at(&redis.url())).await;
     each_booking_is_told_once(&gateway, &maria, &receiver).await;
+}
+
+#[tokio::test]
+async fn over_https_only_a_trusted_wordpress_is_told() {
+    let (maria, receiver) = (site().await, Receiver::there_over_tls().await);
+    let stranger = receiver::Certificate::new().await;
+    let gateway = started(telling(&maria, &receiver).trusting(&stranger.file())).await;
+    book(&gateway, &Room::tomorrow_of(1), &["10:00"]).await;
+    let error = gateway.logs().eventually_event("wordpress_not_told").await;
+    assert!(error["error"].as_str().is_some_and(|error| error.contains("certificate")), "{error}");
+    assert!(receiver.messages().is_empty());
+    drop(gateway);
+    let gateway = started(telling(&maria, &receiver).trusting(&receiver.certificate())).await;
+    let messages = receiver.within(PATIENCE_FOR_SILENCE, 1).await;
+    messages[0].assert_signed("k1", SECRET);
+    eventually_told(&gateway).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,9 +17,16 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sha2::Sha256;
 use support::{PATIENCE, ReservedPort, eventually};
-use tokio::net::{TcpListener, TcpStream};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +86,42 @@ pub(crate) struct Receiver {
     port: ReservedPort,
     inbox: Arc<Inbox>,
     accepting: Option<JoinHandle<()>>,
+    certificate: Option<Certificate>,
+}
+
+/// A certificate for 127.0.0.1 that signs itself.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    folder: TempDir,
+}
+
+impl Certificate {
+    pub(crate) async fn new() -> Self {
+        let certificate = Self { folder: TempDir::with_prefix("slotcast-tls-").expect("a temporary folder") };
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(certificate.folder.path().join("key.pem"))
+            .arg("-out")
+            .arg(certificate.file())
+            .output()
+            .await
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        certificate
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("key.pem")).expect("a key");
+        let certificate = CertificateDer::from_pem_file(self.file()).expect("a certificate");
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+        TlsAcceptor::from(Arc::new(config.expect("they fit")))
+    }
 }
 
 #[derive(Debug)]
@@ -95,7 +139,7 @@ impl Receiver {
             fates: Mutex::default(),
             otherwise: Mutex::new(Fate::Taken(Duration::ZERO)),
         };
-        Self { port: ReservedPort::new(), inbox: Arc::new(inbox), accepting: None }
+        Self { port: ReservedPort::new(), inbox: Arc::new(inbox), accepting: None, certificate: None }
     }
 
     /// One that takes every message.
@@ -105,29 +149,47 @@ impl Receiver {
         receiver
     }
 
+    /// One that takes every message over TLS.
+    pub(crate) async fn there_over_tls() -> Self {
+        let mut receiver = Self::away();
+        receiver.certificate = Some(Certificate::new().await);
+        receiver.come();
+        receiver
+    }
+
+    /// What to trust, to trust this one.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.certificate.as_ref().expect("it speaks TLS").file()
+    }
+
     /// Begins to listen.
     pub(crate) fn come(&mut self) {
-        let accepting = accept(self.port.listen(), self.inbox.clone());
+        let accepting = accept(
+            self.port.listen(),
+            self.certificate.as_ref().map(Certificate::acceptor),
+            self.inbox.clone(),
+        );
         self.accepting = Some(tokio::spawn(accepting));
     }
 
     /// What becomes of the next messages, one each; later ones are taken.
     pub(crate) fn plan(&self, fates: &[Fate]) {
-        self.inbox.fates.lock().unwrap().extend(fates);
+        self.inbox.fates.lock().expect("no holder panics").extend(fates);
     }
 
     /// What becomes of all messages for which nothing is planned.
     pub(crate) fn otherwise(&self, fate: Fate) {
-        *self.inbox.otherwise.lock().unwrap() = fate;
+        *self.inbox.otherwise.lock().expect("no holder panics") = fate;
     }
 
     /// `legacy.upstream` for it.
     pub(crate) fn admin_ajax(&self) -> String {
-        format!("http://{}/blog/wp-admin/admin-ajax.php", self.port.addr())
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/blog/wp-admin/admin-ajax.php", self.port.addr())
     }
 
     pub(crate) fn messages(&self) -> Vec<Message> {
-        self.inbox.messages.lock().unwrap().clone()
+        self.inbox.messages.lock().expect("no holder panics").clone()
     }
 
     /// Waits until so many messages have come.
@@ -152,14 +214,24 @@ impl Drop for Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, inbox: Arc<Inbox>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, inbox: Arc<Inbox>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(serve(stream, inbox.clone()));
+        let (tls, inbox) = (tls.clone(), inbox.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve(stream, inbox).await,
+                Some(tls) => {
+                    // Whoever does not trust it goes.
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    serve(stream, inbox).await;
+                }
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, inbox: Arc<Inbox>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, inbox: Arc<Inbox>) {
     let answer = service_fn(move |request| take(request, inbox.clone()));
     // An error is what the test asked for: the connection is closed.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
@@ -173,9 +245,9 @@ async fn take(
     let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     let message = Message { path: head.uri.to_string(), headers: head.headers, text, body };
-    inbox.messages.lock().unwrap().push(message);
-    let planned = inbox.fates.lock().unwrap().pop_front();
-    let fate = planned.unwrap_or(*inbox.otherwise.lock().unwrap());
+    inbox.messages.lock().expect("no holder panics").push(message);
+    let planned = inbox.fates.lock().expect("no holder panics").pop_front();
+    let fate = planned.unwrap_or(*inbox.otherwise.lock().expect("no holder panics"));
     let json = Response::builder().header(CONTENT_TYPE, "application/json; charset=UTF-8");
     Ok(match fate {
         Fate::Taken(after) => {

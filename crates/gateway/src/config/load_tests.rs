@@ -227,7 +227,8 @@ fn where_wordpress_is_may_be_said_and_does_nothing_without_a_key_and_a_database(
         let about_it = warnings.contains("legacy.upstream") || warnings.contains("token_keys");
         assert!(warned.map_or(!about_it, |words| warnings.contains(words)), "{text}: {warnings}");
     }
-    for upstream in ["https://www.example.com/", "https://site:hush@www.example.com/wp-admin/admin-ajax.php"] {
+    for upstream in ["https://www.example.com/", "https://site:hush@www.example.com/wp-admin/admin-ajax.php"]
+    {
         let complaint = complaint(&format!("[legacy]\nupstream = \"{upstream}\""), &[]);
         assert!(complaint.starts_with("legacy.upstream = ") && !complaint.contains("hush"), "{complaint}");
     }
