@@ -57,7 +57,7 @@ impl Failover {
             let carried = match raised_at {
                 // What was written since the first pass.
                 Some(_) => within(MOVE_WITHIN, self.carry_back(record)).await,
-                None => within(MOVE_WITHIN, self.wait_for(record)).await,
+                None => within(MOVE_WITHIN, self.follow_to_redis(record)).await,
             };
             // Where it stands already, that is as good.
             let raised = within(MOVE_WITHIN, self.redis.raise(record)).await;
@@ -77,7 +77,7 @@ impl Failover {
             }
         };
         let moved = within(MOVE_WITHIN, moving).await;
-        self.moved(record, began, moved);
+        self.moved(record, began, moved).await;
     }
 
     fn go_by(&self, record: Record) -> Instant {
@@ -92,11 +92,19 @@ impl Failover {
         let began = self.go_by(record);
         self.picture.decide(StorageMode::Redis);
         let read = within(MOVE_WITHIN, self.redis.read_anew()).await;
-        self.moved(record, began, carried.and(read));
+        self.moved(record, began, carried.and(read)).await;
     }
 
-    fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
-        tokio::spawn(self.clone().give_up_again(record));
+    async fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
+        // Before renewals: what came over of a client's old choice would stand in the way of its new one.
+        let _ = timeout(MOVE_WITHIN, self.give_up_again(record)).await;
+        let later = self.clone();
+        tokio::spawn(async move {
+            for pause in GIVE_UP_AGAIN {
+                sleep(pause).await;
+                later.give_up_again(record).await;
+            }
+        });
         if let Err(error) = moved {
             let elapsed_ms = began.elapsed().as_millis() as u64;
             tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
@@ -107,30 +115,33 @@ impl Failover {
     }
 
     /// Another gateway may have carried what it did not know to be given up here.
-    async fn give_up_again(self: Arc<Self>, record: Record) {
-        for pause in GIVE_UP_AGAIN {
-            sleep(pause).await;
-            let given_up = self.served.lock().given_up();
-            for (slot, client) in given_up {
-                let is_there = self.picture.selection(slot).is_some_and(|held| held.client == client);
-                // It may have been selected again just now.
-                let is_given_up = self.served.lock().is_given_up(&client, slot);
-                if !is_there || !is_given_up || self.now.lock().record != record {
-                    continue;
-                }
-                // If it fails, the next time or the selection's own deadline will do.
-                let by = Releaser::Client(client);
-                let _ = self.store(record.mode).deselect(DeselectAsk { slot, by, actor: None }).await;
+    async fn give_up_again(&self, record: Record) {
+        let given_up = self.served.lock().given_up();
+        for (slot, client) in given_up {
+            let is_there = self.picture.selection(slot).is_some_and(|held| held.client == client);
+            // It may have been selected again just now.
+            let is_given_up = self.served.lock().is_given_up(&client, slot);
+            if !is_there || !is_given_up || self.now.lock().record != record {
+                continue;
             }
+            // If it fails, the next time or the selection's own deadline will do.
+            let by = Releaser::Client(client);
+            let _ = self.store(record.mode).deselect(DeselectAsk { slot, by, actor: None }).await;
         }
     }
 
-    /// Whoever raised this record carries what is held, and then has it in Redis too.
-    async fn wait_for(&self, record: Record) -> Result<(), StoreError> {
+    /// Whoever raised this record carries what is held, and then has it in Redis too. Where MySQL is away, each gateway
+    /// copies the locks that it knows: the last of them may be known nowhere else.
+    async fn follow_to_redis(&self, record: Record) -> Result<(), StoreError> {
         while self.redis.record().await? < record {
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
+        if !self.mysql.is_away() {
+            return Ok(());
+        }
+        let locks = self.picture.locks();
+        self.doubt(&locks);
+        self.redis.carry(Carried { selections: Vec::new(), locks }, record.epoch).await
     }
 
     /// Shows what the deciding store says, as soon as it can be read. Selections are put back by their holders'

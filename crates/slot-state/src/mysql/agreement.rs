@@ -196,6 +196,11 @@ impl MySqlStore {
         Ok(())
     }
 
+    /// As far as the last probe could tell.
+    pub(crate) fn is_away(&self) -> bool {
+        self.error.lock().is_some()
+    }
+
     /// How long a lock lasts.
     pub(crate) fn lock_ttl(&self) -> Duration {
         self.lock_ttl
