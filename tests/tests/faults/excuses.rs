@@ -51,6 +51,7 @@ impl Excuses {
     /// slot since the fault struck, `locked` that another had it locked when this was selected.
     pub(crate) fn loss(&self, loss: &Loss, other: bool, locked: bool) -> bool {
         let turns = self.switches.iter().chain([&self.marks.struck]);
+        let just_after = |turn: &Instant| loss.at >= *turn && loss.at <= *turn + YOUNG;
         let near = |turn: &Instant| loss.since + YOUNG >= *turn && loss.since <= *turn + YOUNG;
         let long =
             |span: Option<Span>| span.is_some_and(|(from, to)| to - from > UNRENEWED && loss.at >= from);
@@ -62,6 +63,8 @@ impl Excuses {
             || long(self.nothing_in_reach(loss.gateway))
             || long(self.marks.stopped[loss.gateway])
             || (self.marks.divided && loss.at >= self.marks.struck)
+            // Before its gateway followed, another client had it on the one that switched.
+            || (other && self.switches.iter().any(just_after))
             || (forgotten && other)
             // Redis came back empty, and MySQL alone remembered the lock.
             || (locked && self.marks.redis_emptied && mysql_away)
