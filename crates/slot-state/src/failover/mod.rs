@@ -166,6 +166,10 @@ impl Failover {
         let told =
             self.messages.send(message).is_ok() && matches!(timeout(PATIENCE, ended).await, Ok(Ok(())));
         let now = *self.now.lock();
+        if now.record.mode == decided && store == Store::Mysql && decided == Store::Redis {
+            // Locks need it too: it may be well again.
+            return self.mysql.record().await.is_ok();
+        }
         told && (now.record.mode != decided || (store == decided && now.writable))
     }
 
@@ -316,10 +320,7 @@ impl HoldStore for Failover {
             self.served.lock().renewed(some, &outcomes);
             renewed.extend(outcomes);
         }
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
+        Renewed::all(renewed, failed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {

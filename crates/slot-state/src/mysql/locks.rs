@@ -67,9 +67,7 @@ impl MySqlStore {
         }
         let row = self.insert(&mut work, *slot, client, sheet.now).await?;
         sheet.remove(*slot);
-        for room in sheet.touched.clone() {
-            self.write(&mut work, &sheet, room).await?;
-        }
+        self.write(&mut work, &sheet).await?;
         work.commit().await?;
         let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
         sheet.locks.insert(*slot, row);

@@ -259,10 +259,7 @@ impl HoldStore for RedisStore {
             let outcomes = self.renew_batch(batch, ttl).await.map_err(|error| failed = Some(error));
             renewed.extend(outcomes.unwrap_or_else(|()| vec![Renewed::Unknown; batch.len()]));
         }
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
+        Renewed::all(renewed, failed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
