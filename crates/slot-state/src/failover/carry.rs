@@ -9,18 +9,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::switch::{Raise, Record, Store};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, DeselectAsk, HoldError, Lock, LockAsk, Releaser};
+use crate::hold::{Carried, DeselectAsk, Handover, HoldError, Lock, LockAsk, Releaser, Selection};
 use crate::redis::LockKeeper;
-use crate::slot::Slot;
+use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Requests wait while holds move, but not longer than this; the rest is made up for afterwards.
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long to try to read the deciding store, where it could not be read in time.
 const TRIES: u32 = 20;
-/// When it is looked whether something came over that was given up: sweeps show it by then.
-const GIVE_UP_AGAIN: [Duration; 3] =
-    [Duration::from_millis(300), Duration::from_millis(900), Duration::from_secs(3)];
+/// How long a gateway that follows waits for whoever raised the record.
+const RAISER_WITHIN: Duration = Duration::from_millis(1500);
+/// Redis may be late a few times in a row.
+const MOST_FAILURES: u32 = 3;
+/// Between two tries to carry back.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long requests wait while it is looked whether something came over that was given up.
+const GIVE_UP_WITHIN: Duration = Duration::from_millis(500);
+/// When it is looked again: whoever raised the record has carried all, and sweeps show it.
+const GIVE_UP_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 /// How often a gateway that follows looks whether all is carried.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads of Redis wait no longer for MySQL than this.
@@ -41,9 +48,12 @@ impl Failover {
         }
         // MySQL is away.
         let _alone = self.gate.write().await;
+        self.forget_selected_again();
         let carried = within(MOVE_WITHIN, self.carry_picture(record)).await;
         let raise = self.raise(at, record).await;
         if raise == Raise::Raised {
+            // Another gateway may have carried less meanwhile, and dropped what it did not know.
+            let carried = carried.and(within(MOVE_WITHIN, self.copy_known_locks(record)).await);
             self.decide_on_redis(record, carried).await;
         }
         raise
@@ -53,10 +63,11 @@ impl Failover {
     /// this gateway raised the record, if it did.
     pub(super) async fn adopt(self: &Arc<Self>, record: Record, raised_at: Option<Store>) {
         let _alone = self.gate.write().await;
+        self.forget_selected_again();
         if record.mode == Store::Redis {
             let carried = match raised_at {
                 // What was written since the first pass.
-                Some(_) => within(MOVE_WITHIN, self.carry_back(record)).await,
+                Some(_) => within(MOVE_WITHIN, self.carry_back_for_sure(record)).await,
                 None => within(MOVE_WITHIN, self.follow_to_redis(record)).await,
             };
             // Where it stands already, that is as good.
@@ -66,14 +77,19 @@ impl Failover {
         let before = self.now.lock().record;
         let held = self.picture.selections();
         let ours = self.served.lock().of_ours(held.clone());
-        // Whoever raised the record carries all; the others what their clients hold.
-        let others = if raised_at.is_some() { held } else { Vec::new() };
-        let given_back = self.given_back.lock().clone();
+        let given_up = self.served.lock().given_up().into_iter().collect();
+        let handover = Handover {
+            ours,
+            // Whoever raised the record carries all; the others what their clients hold.
+            others: if raised_at.is_some() { held } else { Vec::new() },
+            given_up,
+            given_back: self.given_back.lock().clone(),
+        };
         let began = self.go_by(record);
         let moving = async {
             match before.mode {
                 Store::Mysql => Ok(()),
-                Store::Redis => self.mysql.take_over(&ours, &others, &given_back).await,
+                Store::Redis => self.mysql.take_over(&handover).await,
             }
         };
         let moved = within(MOVE_WITHIN, moving).await;
@@ -97,7 +113,7 @@ impl Failover {
 
     async fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
         // Before renewals: what came over of a client's old choice would stand in the way of its new one.
-        let _ = timeout(MOVE_WITHIN, self.give_up_again(record)).await;
+        let _ = timeout(GIVE_UP_WITHIN, self.give_up_again(record)).await;
         let later = self.clone();
         tokio::spawn(async move {
             for pause in GIVE_UP_AGAIN {
@@ -130,15 +146,45 @@ impl Failover {
         }
     }
 
-    /// Whoever raised this record carries what is held, and then has it in Redis too. Where MySQL is away, each gateway
-    /// copies the locks that it knows: the last of them may be known nowhere else.
+    /// What a client selected again, perhaps through another gateway, is not given up any more.
+    fn forget_selected_again(&self) {
+        let is_back = |client: &ClientId, slot| {
+            self.picture.selection(slot).is_some_and(|held: Selection| held.client == *client)
+        };
+        self.served.lock().forget_given_up(is_back);
+    }
+
+    /// Whoever raised this record carries what is held, and then has it in Redis too. If it died of that, or nobody is
+    /// at it, this gateway carries.
     async fn follow_to_redis(&self, record: Record) -> Result<(), StoreError> {
-        while self.redis.record().await? < record {
-            sleep(LOOK_EVERY).await;
+        match within(RAISER_WITHIN, self.is_carried(record)).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return self.carry_back_for_sure(record).await,
         }
-        if !self.mysql.is_away() {
+        // Without the record there, MySQL is away from whoever raised it, and the last locks may be known here alone.
+        if self.mysql.record().await.is_ok_and(|there| there >= record) {
             return Ok(());
         }
+        self.copy_known_locks(record).await
+    }
+
+    /// Waits until the record is in Redis; false if what is there says that nobody is carrying.
+    async fn is_carried(&self, record: Record) -> Result<bool, StoreError> {
+        let mut failures = 0;
+        loop {
+            match self.redis.record().await {
+                Ok(there) if there >= record => return Ok(true),
+                // It was emptied.
+                Ok(there) if there.mode == Store::Redis => return Ok(false),
+                Ok(_) => failures = 0,
+                Err(error) if failures == MOST_FAILURES => return Err(error),
+                Err(_) => failures += 1,
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn copy_known_locks(&self, record: Record) -> Result<(), StoreError> {
         let locks = self.picture.locks();
         self.doubt(&locks);
         self.redis.carry(Carried { selections: Vec::new(), locks }, record.epoch).await
@@ -182,12 +228,25 @@ impl Failover {
         self.carry(self.mysql.holds().await?, record).await
     }
 
+    /// As above, again where it fails.
+    async fn carry_back_for_sure(&self, record: Record) -> Result<(), StoreError> {
+        loop {
+            match self.carry_back(record).await {
+                // Elsewhere: another gateway lost patience and saw to it.
+                Ok(()) | Err(StoreError::Elsewhere) => return Ok(()),
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
+    }
+
     async fn carry(&self, holds: Carried, record: Record) -> Result<(), StoreError> {
         let keep = holds.selections.iter().map(|(slot, held)| (*slot, held.client.clone())).collect();
         let fences = holds.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
         // Old copies first: they would stand in the way of selections.
-        self.redis.drop_stale(&keep, &fences, record.epoch).await?;
-        self.redis.carry(holds, record.epoch).await
+        let dropped = self.redis.drop_stale(&keep, &fences, record.epoch).await;
+        // Locks come over in any case.
+        let carried = self.redis.carry(holds, record.epoch).await;
+        dropped.and(carried)
     }
 
     /// Makes Redis' copies like MySQL's locks. Locks just granted or given back are left to whoever is at it. Copies

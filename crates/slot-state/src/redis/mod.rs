@@ -182,8 +182,9 @@ fn millis(duration: Duration) -> String {
 impl HoldStore for RedisStore {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
         let SelectAsk { slot, client, .. } = &ask;
-        let keys = [keys::active(*slot), keys::lock(*slot), keys::user(client, slot.room)];
-        let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(ask.ttl));
+        let spelled = keys::Spelled::new(*slot);
+        let keys = [spelled.active(), spelled.lock(), spelled.user(client)];
+        let (time, room, ttl) = (spelled.time(), spelled.room(), millis(ask.ttl));
         let (chosen, address) = (chosen_word(ask.chosen), self.tag(ask.address));
         let known = self.picture.slots_of(client);
         let others: Vec<String> = known
@@ -191,7 +192,7 @@ impl HoldStore for RedisStore {
             .filter(|other| other.room == slot.room && other.time != slot.time)
             .map(|other| other.time.to_string())
             .collect();
-        let mut args = vec![client.as_str(), &time, &room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
+        let mut args = vec![client.as_str(), time, room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
         args.extend(others.iter().map(String::as_str));
         let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.select, *slot, &keys, &args).await?;
