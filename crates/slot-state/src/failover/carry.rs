@@ -185,9 +185,15 @@ impl Failover {
     }
 
     async fn copy_known_locks(&self, record: Record) -> Result<(), StoreError> {
-        let locks = self.picture.locks();
+        self.copy_doubtful(self.picture.locks(), record.epoch).await
+    }
+
+    /// Copies locks of which MySQL may know better, once it can be asked.
+    async fn copy_doubtful(&self, mut locks: Vec<(Slot, Lock)>, epoch: u64) -> Result<(), StoreError> {
+        // Those without a fence are PHP's.
+        locks.retain(|(_, lock)| lock.fence > 0);
         self.doubt(&locks);
-        self.redis.carry(Carried { selections: Vec::new(), locks }, record.epoch).await
+        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await
     }
 
     /// Shows what the deciding store says, as soon as it can be read. Selections are put back by their holders'
@@ -319,13 +325,23 @@ async fn within<T>(
 
 #[async_trait]
 impl LockKeeper for Failover {
-    async fn put_back(&self, slots: &[Slot]) -> bool {
+    async fn put_back(&self, slots: &[Slot], is_emptied: bool) -> bool {
         let put_back = async {
             let locks = self.mysql.locks(Some(slots)).await?;
             let there_are = !locks.is_empty();
             self.copy_locks(locks).await.map(|()| there_are)
         };
-        // Where MySQL does not say, what Redis says must do.
-        matches!(timeout(KEEPER_PATIENCE, put_back).await, Ok(Ok(true)))
+        match timeout(KEEPER_PATIENCE, put_back).await {
+            Ok(Ok(there_are)) => there_are,
+            // MySQL does not say, and what Redis says is worth nothing: what is known here must do.
+            _ if is_emptied => {
+                let known =
+                    self.picture.locks().into_iter().filter(|(slot, _)| slots.contains(slot)).collect();
+                let epoch = self.now.lock().record.epoch;
+                self.copy_doubtful(known, epoch).await.is_ok()
+            }
+            // What Redis says must do.
+            _ => false,
+        }
     }
 }

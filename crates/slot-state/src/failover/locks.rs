@@ -95,7 +95,11 @@ impl Failover {
         let released = match self.deciding() {
             Store::Mysql => self.mysql.unlock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
             Store::Redis => {
-                *revoked |= self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
+                let revoking = self.mysql.revoke(ask).await.inspect_err(|_| {
+                    // The row may be gone and its copy not.
+                    self.unproven.lock().insert(ask.slot);
+                });
+                *revoked |= revoking.map_err(|error| (Store::Mysql, error.into()))?;
                 self.redis.drop_lock(ask).await.map_err(|error| (Store::Redis, error))
             }
         };

@@ -49,8 +49,9 @@ use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 /// Knows locks of which Redis has copies only.
 #[async_trait]
 pub(crate) trait LockKeeper: Send + Sync {
-    /// Copies the locks on these slots to Redis again; true if there was one.
-    async fn put_back(&self, slots: &[Slot]) -> bool;
+    /// Copies the locks on these slots to Redis again; true if there was one. `is_emptied`: they went with everything
+    /// else that was in Redis.
+    async fn put_back(&self, slots: &[Slot], is_emptied: bool) -> bool;
 }
 
 /// How to reach Redis, and how patient to be.

@@ -285,7 +285,8 @@ impl Reader {
                 .filter(|(slot, (_, lock))| matches!(lock, KeyState::Nothing) && self.shows_lock(*slot));
             let missing: Vec<Slot> = missing.map(|(slot, _)| slot).collect();
             // What only the copy lost, is put back before anybody hears of it.
-            if !missing.is_empty() && keeper.put_back(&missing).await {
+            let is_emptied = self.scripts.replaced.pending();
+            if !missing.is_empty() && keeper.put_back(&missing, is_emptied).await {
                 answer = self.scripts.read(slots()).await;
             }
         }
