@@ -107,7 +107,7 @@ async fn race(maria: &MariaDb, pages: &[Page], watchers: &[Page; 2], writers: &m
     let wanting = pages.iter().enumerate().map(|(at, page)| want(page, &room, time, at % 4 < 2));
     let writing = writers.iter_mut().map(async |writer| {
         // They are the quicker ones: at times they come when somebody has the slot already, or is about to.
-        if number % 3 > 0 {
+        if !number.is_multiple_of(3) {
             let held = |view: &View| number % 3 == 1 && view.locked.contains(time);
             watchers[0]
                 .shows_within(NO_HANG, &room, "held", |view| held(view) || view.booked.contains(time))

@@ -1,5 +1,6 @@
 //! Selections and locks: what is held, what may be asked of a store, and what it answers.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -184,6 +185,16 @@ pub enum Renewed {
     Unknown,
 }
 
+impl Renewed {
+    /// What a store answers that tried all and met this error at some: the error only if it could say nothing.
+    pub(crate) fn all(renewed: Vec<Renewed>, failed: Option<StoreError>) -> Result<Vec<Renewed>, StoreError> {
+        match failed {
+            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
+            _ => Ok(renewed),
+        }
+    }
+}
+
 /// Why a store said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -213,6 +224,19 @@ pub enum HoldError {
     /// The store could not say.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What a gateway knows when MySQL begins to decide.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Handover {
+    /// Selections of clients that this gateway serves.
+    pub(crate) ours: Vec<(Slot, Selection)>,
+    /// Other selections.
+    pub(crate) others: Vec<(Slot, Selection)>,
+    /// What clients gave up here lately.
+    pub(crate) given_up: HashSet<(Slot, ClientId)>,
+    /// Locks whose holders give them back at this moment, and are not told that they lost them.
+    pub(crate) given_back: Vec<LockAsk>,
 }
 
 /// Holds on their way from one store to another.

@@ -48,19 +48,26 @@ impl Excuses {
     }
 
     /// Whether a selection may have ended like this. `other` says that another client was told it has the
-    /// slot since the fault struck.
-    pub(crate) fn loss(&self, loss: &Loss, other: bool) -> bool {
+    /// slot since the fault struck, `locked` that another had it locked when this was selected.
+    pub(crate) fn loss(&self, loss: &Loss, other: bool, locked: bool) -> bool {
         let turns = self.switches.iter().chain([&self.marks.struck]);
+        let just_after = |turn: &Instant| loss.at >= *turn && loss.at <= *turn + YOUNG;
         let near = |turn: &Instant| loss.since + YOUNG >= *turn && loss.since <= *turn + YOUNG;
         let long =
             |span: Option<Span>| span.is_some_and(|(from, to)| to - from > UNRENEWED && loss.at >= from);
         let emptied = self.marks.redis_emptied && self.marks.redis_away.iter().all(Option::is_none);
+        let mysql_away = self.marks.mysql_away[loss.gateway]
+            .is_some_and(|(from, to)| loss.since >= from && loss.since <= to + RECOVERY);
         let forgotten = emptied || (self.stores == Stores::Redis && self.marks.redis_emptied);
         turns.into_iter().any(near)
             || long(self.nothing_in_reach(loss.gateway))
             || long(self.marks.stopped[loss.gateway])
             || (self.marks.divided && loss.at >= self.marks.struck)
+            // Before its gateway followed, another client had it on the one that switched.
+            || (other && self.switches.iter().any(just_after))
             || (forgotten && other)
+            // Redis came back empty, and MySQL alone remembered the lock.
+            || (locked && self.marks.redis_emptied && mysql_away)
     }
 
     /// Whether a lock may have been lost.

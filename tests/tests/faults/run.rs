@@ -231,7 +231,15 @@ impl World {
                     && request.sent <= loss.at
                     && request.answered.as_ref().is_some_and(|(at, _)| *at >= marks.struck)
             });
-            if !excuses.loss(loss, other) {
+            let name = crate::member::client_name(loss.client);
+            let slot = slot_name(&loss.room, &loss.time);
+            let locked = history.tenures.iter().any(|tenure| {
+                tenure.slot == slot
+                    && tenure.client != name
+                    && tenure.granted <= loss.since
+                    && tenure.ended.is_none_or(|ended| ended >= loss.since)
+            });
+            if !excuses.loss(loss, other, locked) {
                 let text = format!(
                     "c{:03} on {} lost its selection of {:.3}: {}",
                     loss.client,
@@ -239,7 +247,6 @@ impl World {
                     history.seconds(loss.since),
                     loss.how
                 );
-                let slot = slot_name(&loss.room, &loss.time);
                 found.push(("a lost selection", slot, Some(loss.client), loss.at, text));
             }
         }

@@ -9,18 +9,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::switch::{Raise, Record, Store};
 use super::{Deciding, Failover};
-use crate::hold::{Carried, DeselectAsk, HoldError, Lock, LockAsk, Releaser};
+use crate::hold::{Carried, DeselectAsk, Handover, HoldError, Lock, LockAsk, Releaser, Selection};
 use crate::redis::LockKeeper;
-use crate::slot::Slot;
+use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, StorageMode, StoreError};
 
 /// Requests wait while holds move, but not longer than this; the rest is made up for afterwards.
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long to try to read the deciding store, where it could not be read in time.
 const TRIES: u32 = 20;
-/// When it is looked whether something came over that was given up: sweeps show it by then.
-const GIVE_UP_AGAIN: [Duration; 3] =
-    [Duration::from_millis(300), Duration::from_millis(900), Duration::from_secs(3)];
+/// How long a gateway that follows waits for whoever raised the record.
+const RAISER_WITHIN: Duration = Duration::from_millis(1500);
+/// Redis may be late a few times in a row.
+const MOST_FAILURES: u32 = 3;
+/// Between two tries to carry back.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long requests wait while it is looked whether something came over that was given up.
+const GIVE_UP_WITHIN: Duration = Duration::from_millis(500);
+/// When it is looked again: whoever raised the record has carried all, and sweeps show it.
+const GIVE_UP_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
 /// How often a gateway that follows looks whether all is carried.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads of Redis wait no longer for MySQL than this.
@@ -41,9 +48,12 @@ impl Failover {
         }
         // MySQL is away.
         let _alone = self.gate.write().await;
+        self.forget_selected_again();
         let carried = within(MOVE_WITHIN, self.carry_picture(record)).await;
         let raise = self.raise(at, record).await;
         if raise == Raise::Raised {
+            // Another gateway may have carried less meanwhile, and dropped what it did not know.
+            let carried = carried.and(within(MOVE_WITHIN, self.copy_known_locks(record)).await);
             self.decide_on_redis(record, carried).await;
         }
         raise
@@ -53,11 +63,12 @@ impl Failover {
     /// this gateway raised the record, if it did.
     pub(super) async fn adopt(self: &Arc<Self>, record: Record, raised_at: Option<Store>) {
         let _alone = self.gate.write().await;
+        self.forget_selected_again();
         if record.mode == Store::Redis {
             let carried = match raised_at {
                 // What was written since the first pass.
-                Some(_) => within(MOVE_WITHIN, self.carry_back(record)).await,
-                None => within(MOVE_WITHIN, self.wait_for(record)).await,
+                Some(_) => within(MOVE_WITHIN, self.carry_back_for_sure(record)).await,
+                None => within(MOVE_WITHIN, self.follow_to_redis(record)).await,
             };
             // Where it stands already, that is as good.
             let raised = within(MOVE_WITHIN, self.redis.raise(record)).await;
@@ -66,18 +77,23 @@ impl Failover {
         let before = self.now.lock().record;
         let held = self.picture.selections();
         let ours = self.served.lock().of_ours(held.clone());
-        // Whoever raised the record carries all; the others what their clients hold.
-        let others = if raised_at.is_some() { held } else { Vec::new() };
-        let given_back = self.given_back.lock().clone();
+        let given_up = self.served.lock().given_up().into_iter().collect();
+        let handover = Handover {
+            ours,
+            // Whoever raised the record carries all; the others what their clients hold.
+            others: if raised_at.is_some() { held } else { Vec::new() },
+            given_up,
+            given_back: self.given_back.lock().clone(),
+        };
         let began = self.go_by(record);
         let moving = async {
             match before.mode {
                 Store::Mysql => Ok(()),
-                Store::Redis => self.mysql.take_over(&ours, &others, &given_back).await,
+                Store::Redis => self.mysql.take_over(&handover).await,
             }
         };
         let moved = within(MOVE_WITHIN, moving).await;
-        self.moved(record, began, moved);
+        self.moved(record, began, moved).await;
     }
 
     fn go_by(&self, record: Record) -> Instant {
@@ -92,11 +108,19 @@ impl Failover {
         let began = self.go_by(record);
         self.picture.decide(StorageMode::Redis);
         let read = within(MOVE_WITHIN, self.redis.read_anew()).await;
-        self.moved(record, began, carried.and(read));
+        self.moved(record, began, carried.and(read)).await;
     }
 
-    fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
-        tokio::spawn(self.clone().give_up_again(record));
+    async fn moved(self: &Arc<Self>, record: Record, began: Instant, moved: Result<(), StoreError>) {
+        // Before renewals: what came over of a client's old choice would stand in the way of its new one.
+        let _ = timeout(GIVE_UP_WITHIN, self.give_up_again(record)).await;
+        let later = self.clone();
+        tokio::spawn(async move {
+            for pause in GIVE_UP_AGAIN {
+                sleep(pause).await;
+                later.give_up_again(record).await;
+            }
+        });
         if let Err(error) = moved {
             let elapsed_ms = began.elapsed().as_millis() as u64;
             tracing::warn!(event = "holds_not_carried", error = %error, elapsed_ms);
@@ -107,30 +131,69 @@ impl Failover {
     }
 
     /// Another gateway may have carried what it did not know to be given up here.
-    async fn give_up_again(self: Arc<Self>, record: Record) {
-        for pause in GIVE_UP_AGAIN {
-            sleep(pause).await;
-            let given_up = self.served.lock().given_up();
-            for (slot, client) in given_up {
-                let is_there = self.picture.selection(slot).is_some_and(|held| held.client == client);
-                // It may have been selected again just now.
-                let is_given_up = self.served.lock().is_given_up(&client, slot);
-                if !is_there || !is_given_up || self.now.lock().record != record {
-                    continue;
-                }
-                // If it fails, the next time or the selection's own deadline will do.
-                let by = Releaser::Client(client);
-                let _ = self.store(record.mode).deselect(DeselectAsk { slot, by, actor: None }).await;
+    async fn give_up_again(&self, record: Record) {
+        let given_up = self.served.lock().given_up();
+        for (slot, client) in given_up {
+            let is_there = self.picture.selection(slot).is_some_and(|held| held.client == client);
+            // It may have been selected again just now.
+            let is_given_up = self.served.lock().is_given_up(&client, slot);
+            if !is_there || !is_given_up || self.now.lock().record != record {
+                continue;
             }
+            // If it fails, the next time or the selection's own deadline will do.
+            let by = Releaser::Client(client);
+            let _ = self.store(record.mode).deselect(DeselectAsk { slot, by, actor: None }).await;
         }
     }
 
-    /// Whoever raised this record carries what is held, and then has it in Redis too.
-    async fn wait_for(&self, record: Record) -> Result<(), StoreError> {
-        while self.redis.record().await? < record {
+    /// What a client selected again, perhaps through another gateway, is not given up any more.
+    fn forget_selected_again(&self) {
+        let is_back = |client: &ClientId, slot| {
+            self.picture.selection(slot).is_some_and(|held: Selection| held.client == *client)
+        };
+        self.served.lock().forget_given_up(is_back);
+    }
+
+    /// Whoever raised this record carries what is held, and then has it in Redis too. If it died of that, or nobody is
+    /// at it, this gateway carries.
+    async fn follow_to_redis(&self, record: Record) -> Result<(), StoreError> {
+        match within(RAISER_WITHIN, self.is_carried(record)).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return self.carry_back_for_sure(record).await,
+        }
+        // Without the record there, MySQL is away from whoever raised it, and the last locks may be known here alone.
+        if self.mysql.record().await.is_ok_and(|there| there >= record) {
+            return Ok(());
+        }
+        self.copy_known_locks(record).await
+    }
+
+    /// Waits until the record is in Redis; false if what is there says that nobody is carrying.
+    async fn is_carried(&self, record: Record) -> Result<bool, StoreError> {
+        let mut failures = 0;
+        loop {
+            match self.redis.record().await {
+                Ok(there) if there >= record => return Ok(true),
+                // It was emptied.
+                Ok(there) if there.mode == Store::Redis => return Ok(false),
+                Ok(_) => failures = 0,
+                Err(error) if failures == MOST_FAILURES => return Err(error),
+                Err(_) => failures += 1,
+            }
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
+    }
+
+    async fn copy_known_locks(&self, record: Record) -> Result<(), StoreError> {
+        self.copy_doubtful(self.picture.locks(), record.epoch).await
+    }
+
+    /// Copies locks of which MySQL may know better, once it can be asked.
+    async fn copy_doubtful(&self, mut locks: Vec<(Slot, Lock)>, epoch: u64) -> Result<(), StoreError> {
+        // Those without a fence are PHP's.
+        locks.retain(|(_, lock)| lock.fence > 0);
+        self.doubt(&locks);
+        self.redis.carry(Carried { selections: Vec::new(), locks }, epoch).await
     }
 
     /// Shows what the deciding store says, as soon as it can be read. Selections are put back by their holders'
@@ -171,12 +234,25 @@ impl Failover {
         self.carry(self.mysql.holds().await?, record).await
     }
 
+    /// As above, again where it fails.
+    async fn carry_back_for_sure(&self, record: Record) -> Result<(), StoreError> {
+        loop {
+            match self.carry_back(record).await {
+                // Elsewhere: another gateway lost patience and saw to it.
+                Ok(()) | Err(StoreError::Elsewhere) => return Ok(()),
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
+    }
+
     async fn carry(&self, holds: Carried, record: Record) -> Result<(), StoreError> {
         let keep = holds.selections.iter().map(|(slot, held)| (*slot, held.client.clone())).collect();
         let fences = holds.locks.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
         // Old copies first: they would stand in the way of selections.
-        self.redis.drop_stale(&keep, &fences, record.epoch).await?;
-        self.redis.carry(holds, record.epoch).await
+        let dropped = self.redis.drop_stale(&keep, &fences, record.epoch).await;
+        // Locks come over in any case.
+        let carried = self.redis.carry(holds, record.epoch).await;
+        dropped.and(carried)
     }
 
     /// Makes Redis' copies like MySQL's locks. Locks just granted or given back are left to whoever is at it. Copies
@@ -249,13 +325,23 @@ async fn within<T>(
 
 #[async_trait]
 impl LockKeeper for Failover {
-    async fn put_back(&self, slots: &[Slot]) -> bool {
+    async fn put_back(&self, slots: &[Slot], is_emptied: bool) -> bool {
         let put_back = async {
             let locks = self.mysql.locks(Some(slots)).await?;
             let there_are = !locks.is_empty();
             self.copy_locks(locks).await.map(|()| there_are)
         };
-        // Where MySQL does not say, what Redis says must do.
-        matches!(timeout(KEEPER_PATIENCE, put_back).await, Ok(Ok(true)))
+        match timeout(KEEPER_PATIENCE, put_back).await {
+            Ok(Ok(there_are)) => there_are,
+            // MySQL does not say, and what Redis says is worth nothing: what is known here must do.
+            _ if is_emptied => {
+                let known =
+                    self.picture.locks().into_iter().filter(|(slot, _)| slots.contains(slot)).collect();
+                let epoch = self.now.lock().record.epoch;
+                self.copy_doubtful(known, epoch).await.is_ok()
+            }
+            // What Redis says must do.
+            _ => false,
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod bookings;
 mod carry;
 mod conductor;
+mod locks;
 mod served;
 mod switch;
 
@@ -55,26 +56,6 @@ macro_rules! on_deciding {
             match error {
                 Some(error) if tries < TRIES && $self.met(mode, mode, &error).await => tries += 1,
                 _ => break outcome,
-            }
-        }
-    }};
-}
-
-/// Locks involve both stores; an error says which one failed.
-macro_rules! on_both {
-    ($self:ident => $request:expr) => {{
-        let mut tries = 1;
-        loop {
-            let (mode, outcome) = {
-                let _begun = $self.gate.read().await;
-                ($self.deciding(), $request.await)
-            };
-            let Err((store, error)) = outcome else { break outcome.map_err(|(_, error)| error) };
-            let HoldError::Store(failure) = &error else { break Err(error) };
-            if tries < TRIES && $self.met(mode, store, failure).await {
-                tries += 1;
-            } else {
-                break Err(error);
             }
         }
     }};
@@ -168,54 +149,11 @@ impl Failover {
         let told =
             self.messages.send(message).is_ok() && matches!(timeout(PATIENCE, ended).await, Ok(Ok(())));
         let now = *self.now.lock();
+        if now.record.mode == decided && store == Store::Mysql && decided == Store::Redis {
+            // Locks need it too: it may be well again.
+            return self.mysql.record().await.is_ok();
+        }
         told && (now.record.mode != decided || (store == decided && now.writable))
-    }
-
-    /// Row first, copy second. `is_new`: this request made the row, perhaps in an earlier try.
-    async fn lock_through(&self, ask: &LockAsk, is_new: &mut bool) -> Result<Locked, (Store, HoldError)> {
-        let in_mysql = |error| (Store::Mysql, error);
-        if self.deciding() == Store::Mysql {
-            return self.mysql.lock(ask.clone()).await.map_err(in_mysql);
-        }
-        let (locked, made) = self.mysql.grant(ask, false).await.map_err(in_mysql)?;
-        *is_new |= made;
-        match self.redis.copy_lock(ask, &locked).await {
-            Ok(()) => Ok(locked),
-            // The row stood before; what PHP put in the way of its copy is PHP's to explain.
-            Err(HoldError::Refused(_)) if !*is_new => Ok(locked),
-            Err(error) => {
-                // Not granted: the row must not stand, least of all in the way of a selection that moves to MySQL.
-                if *is_new {
-                    self.mysql
-                        .take_back(ask.slot, locked.fence)
-                        .await
-                        .map_err(|error| in_mysql(error.into()))?;
-                }
-                Err((Store::Redis, error))
-            }
-        }
-    }
-
-    /// `revoked`: the row went, perhaps in an earlier try.
-    async fn unlock_through(&self, ask: &LockAsk, revoked: &mut bool) -> Result<(), (Store, HoldError)> {
-        let released = match self.deciding() {
-            Store::Mysql => self.mysql.unlock(ask.clone()).await.map_err(|error| (Store::Mysql, error)),
-            Store::Redis => {
-                *revoked |= self.mysql.revoke(ask).await.map_err(|error| (Store::Mysql, error.into()))?;
-                self.redis.drop_lock(ask).await.map_err(|error| (Store::Redis, error))
-            }
-        };
-        match released {
-            // It was this client's until then; what is there now came after.
-            Err((_, HoldError::Refused(Refusal::LockLost | Refusal::NotOwner))) if *revoked => Ok(()),
-            Err((Store::Redis, HoldError::Store(error))) if *revoked => {
-                self.picture.give_up_lock(ask);
-                // A Redis that can be read shows it again.
-                self.given_back.lock().push(ask.clone());
-                Err((Store::Redis, error.into()))
-            }
-            other => other,
-        }
     }
 
     /// What was neither selected nor renewed since the last change of store and is not there, did not come over: it is
@@ -232,16 +170,21 @@ impl Failover {
         renewals
     }
 
-    async fn lock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<Locked, HoldError> {
-        let mut is_new = false;
-        on_both!(self => self.lock_through(&ask, &mut is_new))
+    /// Noted before a change of store may begin.
+    async fn select_on(&self, store: &dyn HoldStore, ask: &SelectAsk) -> Result<Selected, HoldError> {
+        let selected = store.select(ask.clone()).await?;
+        if selected == Selected::Selection {
+            self.served.lock().selected(&ask.client, ask.slot);
+        }
+        Ok(selected)
     }
 
-    async fn unlock_to_the_end(self: Arc<Self>, ask: LockAsk) -> Result<(), HoldError> {
-        let mut revoked = false;
-        let unlocked = on_both!(self => self.unlock_through(&ask, &mut revoked));
-        self.given_back.lock().retain(|given| (given.slot, &given.client) != (ask.slot, &ask.client));
-        unlocked
+    async fn deselect_on(&self, store: &dyn HoldStore, ask: &DeselectAsk) -> Result<(), HoldError> {
+        store.deselect(ask.clone()).await?;
+        if let Releaser::Client(client) = &ask.by {
+            self.served.lock().gave_up(client, ask.slot);
+        }
+        Ok(())
     }
 
     /// Runs to its end even if whoever asked is gone: a lock or a booking is more than one step.
@@ -281,27 +224,15 @@ impl HoldStore for Failover {
         if self.picture.is_booked(ask.slot) {
             return Err(Refusal::SlotBooked.into());
         }
-        let selected = on_deciding!(self, store => store.select(ask.clone()));
-        if let Ok(Selected::Selection) = selected {
-            self.served.lock().selected(&ask.client, ask.slot);
-        }
-        selected
+        on_deciding!(self, store => self.select_on(store, &ask))
     }
 
     async fn deselect(&self, ask: DeselectAsk) -> Result<(), HoldError> {
-        let deselected = on_deciding!(self, store => store.deselect(ask.clone()));
-        if let (Ok(()), Releaser::Client(client)) = (&deselected, &ask.by) {
-            self.served.lock().gave_up(client, ask.slot);
-        }
-        deselected
+        on_deciding!(self, store => self.deselect_on(store, &ask))
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        let locked = Self::to_the_end(self.own()?.lock_to_the_end(ask.clone())).await;
-        if locked.is_ok() {
-            self.served.lock().gave_up(&ask.client, ask.slot);
-        }
-        locked
+        Self::to_the_end(self.own()?.lock_to_the_end(ask)).await
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
@@ -330,10 +261,7 @@ impl HoldStore for Failover {
             self.served.lock().renewed(some, &outcomes);
             renewed.extend(outcomes);
         }
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
+        Renewed::all(renewed, failed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {

@@ -16,11 +16,14 @@ const RENEWED_WITHIN: Duration = Duration::from_secs(6);
 pub(super) const SETTLING: Duration = Duration::from_secs(15);
 /// Beyond so many clients the old ones are forgotten.
 const MOST_CLIENTS: usize = 20_000;
+/// How often, at most.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// By client, the last that was done about each slot.
 #[derive(Default)]
 pub(super) struct Served {
     clients: HashMap<ClientId, SmallVec<[Act; 2]>>,
+    pruned: Option<Instant>,
 }
 
 /// What was done about a slot last.
@@ -87,6 +90,13 @@ impl Served {
         self.last(client, slot).is_some_and(|act| !act.holds)
     }
 
+    /// Forgets that these were given up.
+    pub(super) fn forget_given_up(&mut self, is_back: impl Fn(&ClientId, Slot) -> bool) {
+        for (client, acts) in &mut self.clients {
+            acts.retain(|act| act.holds || !is_back(client, act.slot));
+        }
+    }
+
     /// What clients gave up here lately and did not select again here.
     pub(super) fn given_up(&self) -> Vec<(Slot, ClientId)> {
         let lately = |act: &&Act| !act.holds && act.at.elapsed() < SETTLING;
@@ -102,8 +112,10 @@ impl Served {
 
     fn acts_of(&mut self, client: &ClientId, now: Instant) -> &mut SmallVec<[Act; 2]> {
         let is_late = |act: &Act| now.saturating_duration_since(act.at) < SETTLING;
-        if self.clients.len() >= MOST_CLIENTS && !self.clients.contains_key(client) {
+        let is_pruned = self.pruned.is_some_and(|at| now.saturating_duration_since(at) < PRUNE_EVERY);
+        if self.clients.len() >= MOST_CLIENTS && !is_pruned {
             self.clients.retain(|_, acts| acts.iter().any(is_late));
+            self.pruned = Some(now);
         }
         let acts = self.clients.entry(client.clone()).or_default();
         acts.retain(|act| is_late(act));

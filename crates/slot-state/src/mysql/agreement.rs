@@ -1,6 +1,6 @@
 //! What the gateways agree on, as it stands in the database: which store decides, and who is alive to see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,11 +12,10 @@ use super::link::{Trouble, Work, take};
 use super::queries::room_params;
 use super::rooms::Decided;
 use super::sheet::Sheet;
-use super::transients::Stored;
 use crate::event::Absence;
 use crate::failover::{Peer, Record, Store};
-use crate::hold::{Carried, Lock, LockAsk, Selection, Writer};
-use crate::slot::{Room, Slot};
+use crate::hold::{Carried, Handover, Lock, Selection, Writer};
+use crate::slot::{ClientId, Room, Slot};
 use crate::store::{StorageMode, StoreError};
 
 /// A gateway that has not been seen for so long is not waited for.
@@ -150,33 +149,23 @@ impl MySqlStore {
     }
 
     /// Begins to decide: what stood here from an earlier time is removed, what is held elsewhere is put where nobody has
-    /// anything, for the time it has left, and the picture is told all. `ours` are selections of clients that this
-    /// gateway serves: what others carried for these clients gives way. The holders of locks in `given_back` are not
-    /// told that they lost them.
-    pub(crate) async fn take_over(
-        &self,
-        ours: &[(Slot, Selection)],
-        others: &[(Slot, Selection)],
-        given_back: &[LockAsk],
-    ) -> Result<(), StoreError> {
+    /// anything, for the time it has left, and the picture is told all.
+    pub(crate) async fn take_over(&self, handover: &Handover) -> Result<(), StoreError> {
         // A sweep would tell of what has not come over yet.
         let _no_sweep = self.sweeping.lock().await;
         self.picture.decide(StorageMode::Mysql);
-        given_back.iter().for_each(|given| self.picture.give_up_lock(given));
-        let carried = self.carry(ours, others).await;
+        handover.given_back.iter().for_each(|given| self.picture.give_up_lock(given));
+        let carried = self.carry(handover).await;
         carried.and(self.read_everything().await)
     }
 
-    async fn carry(
-        &self,
-        ours: &[(Slot, Selection)],
-        others: &[(Slot, Selection)],
-    ) -> Result<(), StoreError> {
+    async fn carry(&self, handover: &Handover) -> Result<(), StoreError> {
         let sheet = self.read_all().await.map_err(|trouble| self.failed(trouble))?;
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let held = ours.iter().map(|held| (held, true)).chain(others.iter().map(|held| (held, false)));
         let mut by_room: BTreeMap<Room, Vec<_>> = BTreeMap::new();
-        held.for_each(|held| by_room.entry(held.0.0.room).or_default().push(held));
+        for held in handover.ours.iter().chain(&handover.others) {
+            by_room.entry(held.0.room).or_default().push(held);
+        }
         let older = sheet.rooms.iter().filter(|(_, room)| room.is_older(epoch));
         older.for_each(|(room, _)| _ = by_room.entry(*room).or_default());
         let rooms: Vec<Room> = by_room.keys().copied().collect();
@@ -184,8 +173,8 @@ impl MySqlStore {
             let decide = |sheet: &mut Sheet| {
                 for room in some {
                     sheet.drop_older(*room, epoch);
-                    for ((slot, selection), is_ours) in by_room.get(room).into_iter().flatten() {
-                        self.put_carried(sheet, *slot, selection, *is_ours);
+                    for (slot, selection) in by_room.get(room).into_iter().flatten() {
+                        self.put_carried(sheet, *slot, selection, &handover.given_up);
                     }
                 }
                 // What is not here did not come over; nobody took it away.
@@ -201,11 +190,13 @@ impl MySqlStore {
         self.lock_ttl
     }
 
-    fn is_by_others(&self, stored: &Stored) -> bool {
-        stored.ours.as_ref().is_some_and(|ours| ours.gateway != self.gateway)
-    }
-
-    fn put_carried(&self, sheet: &mut Sheet, slot: Slot, selection: &Selection, is_ours: bool) {
+    fn put_carried(
+        &self,
+        sheet: &mut Sheet,
+        slot: Slot,
+        selection: &Selection,
+        given_up: &HashSet<(Slot, ClientId)>,
+    ) {
         let left = selection.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || sheet.locks.contains_key(&slot) {
             return;
@@ -223,11 +214,11 @@ impl MySqlStore {
             return;
         }
         for other in sheet.others(slot, &selection.client) {
-            let carried_by_others = sheet.selection(other).is_some_and(|stored| self.is_by_others(stored));
-            if !(is_ours && carried_by_others) {
+            if !given_up.contains(&(other, selection.client.clone())) {
                 // A client that chose again since then has another selection here.
                 return;
             }
+            // Another gateway carried it, which did not know.
             sheet.remove(other);
         }
         let (chosen, address) = match selection.writer {

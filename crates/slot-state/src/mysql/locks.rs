@@ -80,9 +80,7 @@ impl MySqlStore {
             return Ok((Err(Refusal::SlotBooked), sheet));
         }
         sheet.remove(*slot);
-        for room in sheet.touched.clone() {
-            self.write(&mut work, &sheet, room).await?;
-        }
+        self.write(&mut work, &sheet).await?;
         work.commit().await?;
         let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
         sheet.locks.insert(*slot, row);

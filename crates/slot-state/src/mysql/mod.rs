@@ -338,10 +338,7 @@ impl HoldStore for MySqlStore {
                 }
             }
         }
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
+        Renewed::all(renewed, failed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {

@@ -24,8 +24,6 @@ pub(super) struct Queries {
     /// The database's clock, in milliseconds since 1970.
     pub(super) now: String,
     pub(super) ensure_transient: String,
-    pub(super) put_timeout: String,
-    pub(super) put_transient: String,
     pub(super) delete_options: String,
     pub(super) delete_transient: String,
     pub(super) all_transients: String,
@@ -108,11 +106,6 @@ impl Queries {
                 "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, 'a:0:{{}}', 'no') \
                  ON DUPLICATE KEY UPDATE option_name = option_name"
             ),
-            put_timeout: format!(
-                "INSERT INTO {options} (option_name, option_value, autoload) VALUES (?, ?, 'no') \
-                 ON DUPLICATE KEY UPDATE option_value = VALUES(option_value)"
-            ),
-            put_transient: format!("UPDATE {options} SET option_value = ? WHERE option_name = ?"),
             delete_options: format!("DELETE FROM {options} WHERE option_name IN (?, ?)"),
             delete_transient: format!(
                 "DELETE FROM {options} WHERE option_name = ? AND BINARY option_value = ?"
@@ -180,6 +173,16 @@ impl Queries {
             options,
             locks,
         }
+    }
+
+    /// Writes so many options, which may be there.
+    pub(super) fn put_options(&self, rows: usize) -> String {
+        let rows = marks("(?, ?, 'no')", rows);
+        format!(
+            "INSERT INTO {} (option_name, option_value, autoload) VALUES {rows} \
+             ON DUPLICATE KEY UPDATE option_value = VALUES(option_value)",
+            self.options
+        )
     }
 
     /// The transients and timeouts of so many rooms, locked against others' changes.

@@ -107,9 +107,7 @@ impl MySqlStore {
             sheet = self.read_for_update(&mut work, rooms).await?;
             decided = decide(&mut sheet);
         }
-        for room in &sheet.touched {
-            self.write(&mut work, &sheet, *room).await?;
-        }
+        self.write(&mut work, &sheet).await?;
         work.commit().await?;
         Ok((decided, sheet))
     }
@@ -198,17 +196,27 @@ impl MySqlStore {
         }
     }
 
-    /// Writes a room back.
-    pub(super) async fn write(&self, work: &mut Work, sheet: &Sheet, room: Room) -> Result<(), Trouble> {
-        let (name, timeout) = (option_name(room), timeout_name(room));
-        let Some(selections) = sheet.rooms.get(&room).filter(|selections| !selections.is_empty()) else {
-            return work.run(&self.queries.delete_options, (name, timeout)).await.map(drop);
-        };
+    /// Writes back what was changed, whatever the number of rooms in one statement.
+    pub(super) async fn write(&self, work: &mut Work, sheet: &Sheet) -> Result<(), Trouble> {
         let ends = sheet.now / 1000 + i64::try_from(TRANSIENT_TTL.as_secs()).unwrap_or_default();
-        let value = selections.encode();
-        // The timeout first, as WordPress does it.
-        work.run(&self.queries.put_timeout, (timeout, ends.to_string())).await?;
-        work.run(&self.queries.put_transient, (value, name)).await.map(drop)
+        let mut rows: Vec<[Value; 2]> = Vec::with_capacity(sheet.touched.len() * 2);
+        for room in &sheet.touched {
+            let (name, timeout) = (option_name(*room), timeout_name(*room));
+            match sheet.rooms.get(room).filter(|selections| !selections.is_empty()) {
+                // The timeout first, as WordPress does it.
+                Some(selections) => rows.extend([
+                    [timeout.into(), ends.to_string().into()],
+                    [name.into(), selections.encode().into()],
+                ]),
+                None => _ = work.run(&self.queries.delete_options, (name, timeout)).await?,
+            }
+        }
+        let Some(last) = rows.last().cloned() else { return Ok(()) };
+        // Of a few lengths only, so that few statements are prepared; writing a row twice changes nothing.
+        let length = rows.len().next_power_of_two();
+        rows.resize(length, last);
+        let params = Params::Positional(rows.into_iter().flatten().collect());
+        work.run(&self.queries.put_options(length), params).await.map(drop)
     }
 
     /// Tells the picture all that a sheet says about these rooms.

@@ -32,6 +32,39 @@ pub(super) const SLOTS_PATTERN: &str = "appointease:slots:*";
 /// Begins the key of a gateway's probe.
 pub(super) const PROBE: &str = "appointease_probe_";
 
+/// What the keys of a slot end with, spelled once for all of them.
+pub(super) struct Spelled(String);
+
+impl Spelled {
+    const TIME: usize = "HH:MM".len();
+
+    pub(super) fn new(slot: Slot) -> Self {
+        Spelled(suffix(slot))
+    }
+
+    pub(super) fn active(&self) -> String {
+        [ACTIVE, &self.0].concat()
+    }
+
+    pub(super) fn lock(&self) -> String {
+        [LOCK, &self.0].concat()
+    }
+
+    pub(super) fn user(&self, client: &ClientId) -> String {
+        let room = self.room();
+        [USER, client.as_str(), "_", &room[..room.len() - 1]].concat()
+    }
+
+    pub(super) fn time(&self) -> &str {
+        &self.0[self.0.len() - Self::TIME..]
+    }
+
+    /// See [`room_suffix`].
+    pub(super) fn room(&self) -> &str {
+        &self.0[..self.0.len() - Self::TIME]
+    }
+}
+
 pub(super) fn active(slot: Slot) -> String {
     [ACTIVE, &suffix(slot)].concat()
 }
@@ -124,6 +157,10 @@ mod tests {
             key_of_channel(&keyspace_channel(3, &lock(slot))),
             Some("appointease_lock_2026-12-01_7_09:30")
         );
+        let (spelled, client) = (Spelled::new(slot), "ann".parse().expect("a client"));
+        assert_eq!([spelled.active(), spelled.lock()], [active(slot), lock(slot)]);
+        assert_eq!(spelled.user(&client), user(&client, slot.room));
+        assert_eq!((spelled.room(), spelled.time()), ("2026-12-01_7_", "09:30"));
     }
 
     #[test]

@@ -52,8 +52,9 @@ use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 /// Knows locks of which Redis has copies only.
 #[async_trait]
 pub(crate) trait LockKeeper: Send + Sync {
-    /// Copies the locks on these slots to Redis again; true if there was one.
-    async fn put_back(&self, slots: &[Slot]) -> bool;
+    /// Copies the locks on these slots to Redis again; true if there was one. `is_emptied`: they went with everything
+    /// else that was in Redis.
+    async fn put_back(&self, slots: &[Slot], is_emptied: bool) -> bool;
 }
 
 /// How to reach Redis, and how patient to be.
@@ -185,8 +186,9 @@ fn millis(duration: Duration) -> String {
 impl HoldStore for RedisStore {
     async fn select(&self, ask: SelectAsk) -> Result<Selected, HoldError> {
         let SelectAsk { slot, client, .. } = &ask;
-        let keys = [keys::active(*slot), keys::lock(*slot), keys::user(client, slot.room)];
-        let (time, room, ttl) = (slot.time.to_string(), keys::room_suffix(slot.room), millis(ask.ttl));
+        let spelled = keys::Spelled::new(*slot);
+        let keys = [spelled.active(), spelled.lock(), spelled.user(client)];
+        let (time, room, ttl) = (spelled.time(), spelled.room(), millis(ask.ttl));
         let (chosen, address) = (chosen_word(ask.chosen), self.tag(ask.address));
         let known = self.picture.slots_of(client);
         let others: Vec<String> = known
@@ -194,7 +196,7 @@ impl HoldStore for RedisStore {
             .filter(|other| other.room == slot.room && other.time != slot.time)
             .map(|other| other.time.to_string())
             .collect();
-        let mut args = vec![client.as_str(), &time, &room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
+        let mut args = vec![client.as_str(), time, room, keys::ACTIVE, keys::LOCK, &ttl, chosen, &address];
         args.extend(others.iter().map(String::as_str));
         let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.select, *slot, &keys, &args).await?;
@@ -266,10 +268,7 @@ impl HoldStore for RedisStore {
             let outcomes = self.renew_batch(batch, ttl).await.map_err(|error| failed = Some(error));
             renewed.extend(outcomes.unwrap_or_else(|()| vec![Renewed::Unknown; batch.len()]));
         }
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
+        Renewed::all(renewed, failed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {

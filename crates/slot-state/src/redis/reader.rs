@@ -104,8 +104,8 @@ struct Hints {
     dirty: HashMap<Slot, Hint>,
     /// What the look under way asked for.
     looked_at: HashSet<Slot>,
-    /// How many of this gateway's commands are under way in a room.
-    commands: HashMap<Room, usize>,
+    /// When this gateway's commands that are under way in a room began.
+    commands: HashMap<Room, SmallVec<[Instant; 2]>>,
     /// The numbers of this gateway's answered commands on a slot, until their message came.
     answered: HashSet<(Slot, u64)>,
 }
@@ -143,14 +143,16 @@ impl Hints {
 pub(super) struct CommandUnderWay<'a> {
     reader: &'a Reader,
     room: Room,
+    began: Instant,
 }
 
 impl Drop for CommandUnderWay<'_> {
     fn drop(&mut self) {
         let mut hints = self.reader.hints.lock();
         if let Entry::Occupied(mut commands) = hints.commands.entry(self.room) {
-            *commands.get_mut() -= 1;
-            if *commands.get() == 0 {
+            let at = commands.get().iter().position(|began| *began == self.began);
+            at.map(|at| commands.get_mut().swap_remove(at));
+            if commands.get().is_empty() {
                 commands.remove();
             }
         }
@@ -201,8 +203,9 @@ impl Reader {
 
     /// Call before a command of this gateway is sent, and drop when the picture has its outcome.
     pub(super) fn command(&self, room: Room) -> CommandUnderWay<'_> {
-        *self.hints.lock().commands.entry(room).or_default() += 1;
-        CommandUnderWay { reader: self, room }
+        let began = Instant::now();
+        self.hints.lock().commands.entry(room).or_default().push(began);
+        CommandUnderWay { reader: self, room, began }
     }
 
     /// Follows hints, for ever. What a failed look was about comes last at the next, and in halves: a slot that
@@ -235,7 +238,7 @@ impl Reader {
     }
 
     /// All hints that must be followed now. Those about a command whose answer is still to come stay, and those
-    /// that may turn out to be about it.
+    /// that it may have caused: what it changed is to be shown at once, not slot by slot.
     fn take(&self) -> Vec<(Slot, Hint)> {
         let mut hints = self.hints.lock();
         let dirty = std::mem::take(&mut hints.dirty);
@@ -244,9 +247,9 @@ impl Reader {
             if hints.is_answered(slot, &hint) {
                 continue;
             }
-            let age = hint.since.elapsed();
-            let own = age < GATHER || (hint.own.is_some() && age < PATIENCE);
-            if own && hints.commands.contains_key(&slot.room) {
+            let may_be_cause = |began: &Instant| hint.own.is_some() || *began <= hint.since;
+            let under_way = hints.commands.get(&slot.room).is_some_and(|all| all.iter().any(may_be_cause));
+            if under_way && hint.since.elapsed() < PATIENCE {
                 hints.dirty.insert(slot, hint);
             } else {
                 now.push((slot, hint));
@@ -294,7 +297,8 @@ impl Reader {
                 .filter(|(slot, (_, lock))| matches!(lock, KeyState::Nothing) && self.shows_lock(*slot));
             let missing: Vec<Slot> = missing.map(|(slot, _)| slot).collect();
             // What only the copy lost, is put back before anybody hears of it.
-            if !missing.is_empty() && keeper.put_back(&missing).await {
+            let is_emptied = self.scripts.replaced.pending();
+            if !missing.is_empty() && keeper.put_back(&missing, is_emptied).await {
                 answer = self.scripts.read(slots()).await;
             }
         }

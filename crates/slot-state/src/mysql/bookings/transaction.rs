@@ -86,9 +86,7 @@ impl MySqlStore {
         if let Some(sheet) = &mut sheet {
             sheet.remove(ask.slot);
             sheet.locks.remove(&ask.slot);
-            for room in sheet.touched.clone() {
-                self.write(&mut work, sheet, room).await?;
-            }
+            self.write(&mut work, sheet).await?;
         }
         fail_point("confirm:released").await;
         work.run(&self.queries.insert_outbox, (id, payload(ask, &booking))).await?;
