@@ -20,9 +20,11 @@ fn complaint(output: &Output) -> &str {
 async fn it_completes_a_wordpress_once_and_says_so() {
     let maria = MariaDb::start().await;
     let wordpress = WordPress::on(&maria).await;
+    maria.appointments().await;
     let made = migrate(&maria.url(), &[]).await;
     assert_eq!(made.status.code(), Some(0), "{made:?}");
     assert!(out(&made).contains("wp_appointease_slot_locks: table is missing: made\n"), "{made:?}");
+    assert!(out(&made).contains("a slot can be booked twice by others than slotcast: made\n"), "{made:?}");
     assert!(!out(&made).contains("warning"), "{made:?}");
     let again = migrate(&maria.url(), &[]).await;
     assert_eq!((again.status.code(), out(&again)), (Some(0), "nothing is missing\n"));
@@ -34,9 +36,11 @@ async fn it_completes_a_wordpress_once_and_says_so() {
 async fn the_script_of_a_dry_run_does_the_same_by_hand() {
     let maria = MariaDb::start().await;
     maria.wordpress_options().await;
+    maria.appointments().await;
     let dry = migrate(&maria.url(), &["--dry-run"]).await;
     assert_eq!(dry.status.code(), Some(0), "{dry:?}");
-    assert_eq!(maria.query::<String>("SHOW TABLES").await, ["wp_options"]);
+    let tables = ["wp_appointease_appointments", "wp_options"];
+    assert_eq!(maria.query::<String>("SHOW TABLES").await, tables);
 
     maria.run(out(&dry)).await;
     let after = migrate(&maria.url(), &[]).await;
