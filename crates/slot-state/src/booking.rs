@@ -51,12 +51,26 @@ impl fmt::Debug for Customer {
 
 /// Names one booking among those of its client, over all tries: 1 to 128 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
+pub struct IdempotencyKey {
+    text: String,
+    of_form: bool,
+}
 
 impl IdempotencyKey {
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The key stands for what a form says, since its page sends none: the same form is another try as long as what it
+    /// booked stands, and a new wish where that was cancelled or moved.
+    pub fn of_form(self) -> Self {
+        IdempotencyKey { of_form: true, ..self }
+    }
+
+    /// See [`IdempotencyKey::of_form`].
+    pub(crate) fn is_of_form(&self) -> bool {
+        self.of_form
     }
 }
 
@@ -70,7 +84,7 @@ impl FromStr for IdempotencyKey {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-        if fits { Ok(IdempotencyKey(text.to_owned())) } else { Err(InvalidKey) }
+        if fits { Ok(IdempotencyKey { text: text.to_owned(), of_form: false }) } else { Err(InvalidKey) }
     }
 }
 

@@ -6,7 +6,7 @@ use slot_state::{Booking, SlotTime};
 use super::refusal;
 use crate::app::Services;
 use crate::commands::Origin;
-use crate::protocol::booking::{self, WrongFields};
+use crate::protocol::booking::{self, BookingForm, WrongFields};
 use crate::protocol::error::RequestError;
 use crate::protocol::legacy::{self, HoldForm, Poll};
 
@@ -41,7 +41,8 @@ async fn confirm(
     let client = client.unwrap_or_else(|| booking::client_of_form(&form));
     let key = booking::key_of_form(&client, slot, &form);
     form.insert("idempotency_key".into(), key.into());
-    services.commands.confirm(origin, &client, slot, booking::read(&form)).await.outcome()
+    let form = booking::read(&form).map(|form| BookingForm { key: form.key.of_form(), ..form });
+    services.commands.confirm(origin, &client, slot, form).await.outcome()
 }
 
 fn not_booked(error: &RequestError) -> Value {

@@ -49,6 +49,8 @@ pub(super) struct Appointments {
     /// The number of a live booking at exactly this time, but for the one with this number; waits for what others are
     /// about to write there.
     pub(super) taken_by_others: String,
+    /// As the first, of the booking with this number.
+    pub(super) stands: String,
     /// Names a new booking.
     pub(super) name: String,
     /// No slot can have two live bookings.
@@ -173,6 +175,7 @@ impl Appointments {
              LIMIT 1 FOR UPDATE"
         );
         Appointments {
+            stands: format!("{taken} AND id = ?"),
             taken: format!("{taken} LIMIT 1"),
             taken_by_others,
             name: format!("UPDATE {table} SET strong_id = ? WHERE id = ?"),

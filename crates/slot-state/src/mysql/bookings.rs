@@ -75,7 +75,8 @@ impl MySqlStore {
         let in_hand = self.take_in_hand(&rooms, self.link.until() + self.link.deadline()).await;
         let _in_hand = in_hand.map_err(|error| BookFault::Book(error.into()))?;
         let (started, until) = (Instant::now(), self.link.until());
-        if self.is_surely_taken(ask.slot, until).await {
+        // For the key of a form it matters by which booking.
+        if !ask.key.is_of_form() && self.is_surely_taken(ask.slot, until).await {
             return self.answer_too_late(ask, until).await.map_err(BookFault::Book);
         }
         let mut pause = Duration::from_millis(1);

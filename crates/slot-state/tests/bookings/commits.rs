@@ -39,6 +39,30 @@ async fn ten_tries_with_one_key_are_one_booking() {
     ten_tries(&Site::with_redis().await, "k").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_a_form_books_anew_what_was_cancelled_and_another_key_does_not() {
+    let site = Site::with_redis().await;
+    let house = site.house(LONG).await;
+    let (ten, eleven) = (slot("10:00"), slot("11:00"));
+    let form = |slot| {
+        let ask = new_booking(slot, "ann", &format!("form of {}", slot.time));
+        slot_state::NewBooking { key: ask.key.clone().of_form(), ..ask }
+    };
+    let first = house.store.confirm(form(ten)).await.expect("booked");
+    assert_eq!(house.store.confirm(form(ten)).await.as_ref(), Ok(&first), "it stands");
+    let keyed = house.store.confirm(new_booking(eleven, "ann", "k")).await.expect("booked");
+    site.maria.run("UPDATE wp_appointease_appointments SET status = 'cancelled'").await;
+    let second = house.store.confirm(form(ten)).await.expect("booked anew");
+    assert_eq!(site.live(ten).await, [second.appointment_id]);
+    assert_eq!(house.store.confirm(form(ten)).await.as_ref(), Ok(&second), "and again it stands");
+    assert_eq!(house.store.confirm(new_booking(eleven, "ann", "k")).await, Ok(keyed));
+    assert_eq!(site.live(eleven).await, [0_u64; 0]);
+    // Cancelled, and the slot is somebody else's by now.
+    site.maria.run("UPDATE wp_appointease_appointments SET status = 'cancelled'").await;
+    house.store.confirm(new_booking(ten, "bob", "k")).await.expect("booked");
+    assert_eq!(book_refusal(house.store.confirm(form(ten)).await), slot_state::BookRefusal::SlotBooked);
+}
+
 /// Waits until a booking stands before its commit, which is held up. Other commits are too, but of less.
 async fn commits(maria: &MariaDb) {
     let sql = "SELECT COUNT(*) FROM information_schema.processlist p \

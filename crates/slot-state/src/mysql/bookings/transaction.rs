@@ -56,7 +56,7 @@ impl MySqlStore {
             self.check_elsewhere(&mut work).await?;
         }
         fail_point("confirm:begun").await;
-        if let Some(first) = self.take_key(&mut work, ask).await? {
+        if let Some(first) = self.take_key(&mut work, &appointments, ask).await? {
             return Ok((first.map(|booking| Booked { booking, is_new: false }), None));
         }
         fail_point("confirm:keyed").await;
@@ -108,19 +108,31 @@ impl MySqlStore {
     async fn take_key(
         &self,
         work: &mut Work,
+        appointments: &Appointments,
         ask: &NewBooking,
     ) -> Result<Option<Result<Booking, BookRefusal>>, Trouble> {
         let (client, key) = key_params(ask);
-        let request = (&client, key.clone(), ask.fingerprint().to_vec());
-        match work.run(&self.queries.insert_key, request).await {
-            Ok(_) => Ok(None),
-            Err(Trouble::Duplicate) => match work.row(&self.queries.first_answer, (client, key)).await? {
-                Some(row) => first_answer(row, ask).map(Some),
-                // Forgotten at this moment.
-                None => Err(Trouble::Conflict),
-            },
-            Err(trouble) => Err(trouble),
+        let request = || (client.clone(), key.clone(), ask.fingerprint().to_vec());
+        match work.run(&self.queries.insert_key, request()).await {
+            Ok(_) => return Ok(None),
+            Err(Trouble::Duplicate) => {}
+            Err(trouble) => return Err(trouble),
         }
+        let Some(row) = work.row(&self.queries.first_answer, (&client, key.clone())).await? else {
+            // Forgotten at this moment.
+            return Err(Trouble::Conflict);
+        };
+        let first = first_answer(row, ask)?;
+        if let Ok(booking) = &first
+            && ask.key.is_of_form()
+            && !stands(work, appointments, ask, booking).await?
+        {
+            work.run(&self.queries.forget_key, (&client, key.clone())).await?;
+            // A second one that came to the same conclusion waits here, and meets the first one's answer.
+            work.run(&self.queries.insert_key, request()).await?;
+            return Ok(None);
+        }
+        Ok(Some(first))
     }
 
     /// Makes this transaction the only one of ours that may do anything to the slot, if nothing of others stands in the
@@ -217,6 +229,18 @@ impl MySqlStore {
         let now = Timestamp::from_millisecond(now).unwrap_or_else(|_| Timestamp::now());
         now.to_zoned(self.zone.read().clone()).year()
     }
+}
+
+/// Whether this is still the booking of that slot.
+async fn stands(
+    work: &mut Work,
+    appointments: &Appointments,
+    ask: &NewBooking,
+    booking: &Booking,
+) -> Result<bool, Trouble> {
+    let (employee, begins, ends) = Appointments::slot_params(ask.slot);
+    let params = (employee, begins, ends, booking.appointment_id);
+    Ok(work.row(&appointments.stands, params).await?.is_some())
 }
 
 /// A refusal that names the field, if it is one of the customer's.
