@@ -170,6 +170,16 @@ impl Gateway {
         self.eventually_readyz(200).await;
     }
 
+    /// Waits until it is ready and MySQL is well too: where Redis decides, that may come later.
+    pub async fn eventually_well_with_mysql(&self) {
+        self.eventually_ready().await;
+        let operator = crate::LegacyPage::of(self);
+        eventually("MySQL is well", PATIENCE, async || {
+            (operator.get("/health").await.json["stores"]["mysql"]["status"] == "ok").then_some(())
+        })
+        .await;
+    }
+
     /// Waits until `/readyz` answers with this status.
     pub async fn eventually_readyz(&self, status: u16) {
         let page = crate::LegacyPage::of(self);

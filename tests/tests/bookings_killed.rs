@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
 use support::{
-    Gateway, GatewayBuilder, LegacyPage, MariaDb, PATIENCE, Page, RedisServer, Reply, Room, eventually,
-    run_slotcast,
+    Gateway, GatewayBuilder, MariaDb, PATIENCE, Page, RedisServer, Reply, Room, eventually, run_slotcast,
 };
 use tempfile::TempDir;
 
@@ -71,12 +70,7 @@ impl Site {
 /// Starts it, and waits until MySQL, too, is ready for bookings.
 async fn start(builder: GatewayBuilder) -> Gateway {
     let gateway = builder.start().await;
-    gateway.eventually_ready().await;
-    let operator = LegacyPage::of(&gateway);
-    eventually("MySQL is well", PATIENCE, async || {
-        (operator.get("/health").await.json["stores"]["mysql"]["status"] == "ok").then_some(())
-    })
-    .await;
+    gateway.eventually_well_with_mysql().await;
     gateway
 }
 

@@ -15,16 +15,6 @@ async fn database() -> MariaDb {
     maria
 }
 
-/// Ready, and MySQL could step in at once.
-async fn ready(gateway: &Gateway) {
-    gateway.eventually_ready().await;
-    let operator = LegacyPage::of(gateway);
-    eventually("MySQL is well", SOON, async || {
-        (operator.get("/health").await.json["stores"]["mysql"]["status"] == "ok").then_some(())
-    })
-    .await;
-}
-
 fn on_both(redis: &RedisServer, maria: &MariaDb) -> GatewayBuilder {
     Gateway::builder().redis_at(&redis.url()).with("mysql.url", maria.url())
 }
@@ -34,7 +24,7 @@ async fn redis_is_lost_in_the_middle_of_a_booking_and_comes_back_and_nobody_noti
     let mut redis = RedisServer::start().await;
     let maria = database().await;
     let gateway = on_both(&redis, &maria).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let poll = LegacyPage::of(&gateway);
     let ann = Page::watching(&gateway, "ann", &room).await;
@@ -82,7 +72,7 @@ async fn the_request_that_meets_the_failure_is_finished_on_mysql() {
     let mut redis = RedisServer::start().await;
     let maria = database().await;
     let gateway = on_both(&redis, &maria).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let ann = Page::watching(&gateway, "ann", &room).await;
     redis.kill().await;
@@ -97,7 +87,7 @@ async fn a_frozen_redis_is_left_for_mysql() {
     let redis = RedisServer::start().await;
     let maria = database().await;
     let gateway = on_both(&redis, &maria).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let ann = Page::watching(&gateway, "ann", &room).await;
     redis.pause();
@@ -110,8 +100,8 @@ async fn all_gateways_follow() {
     let mut redis = RedisServer::start().await;
     let maria = database().await;
     let (one, other) = (on_both(&redis, &maria).start().await, on_both(&redis, &maria).start().await);
-    ready(&one).await;
-    ready(&other).await;
+    one.eventually_well_with_mysql().await;
+    other.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let ann = Page::watching(&one, "ann", &room).await;
     let bob = Page::watching(&other, "bob", &room).await;
@@ -129,7 +119,7 @@ async fn a_lock_outlives_a_redis_that_lost_everything() {
     let redis = RedisServer::start().await;
     let maria = database().await;
     let gateway = on_both(&redis, &maria).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let ann = Page::watching(&gateway, "ann", &room).await;
     let bob = Page::watching(&gateway, "bob", &room).await;
@@ -153,7 +143,7 @@ async fn without_mysql_a_lock_is_refused_and_selecting_goes_on() {
     let redis = RedisServer::start().await;
     let mut maria = database().await;
     let gateway = on_both(&redis, &maria).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let ann = Page::watching(&gateway, "ann", &room).await;
     maria.kill().await;
@@ -191,7 +181,7 @@ async fn wordpress_and_a_gateway_on_mysql_alone_see_each_others_selections() {
     let maria = MariaDb::start().await;
     let wordpress = WordPress::on(&maria).await;
     let gateway = Gateway::builder().with("mysql.url", maria.url()).with("mysql.sweep_ms", 200).start().await;
-    ready(&gateway).await;
+    gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
     let name = format!("appointease_active_{}_7", room.date);
     let ann = Page::watching(&gateway, "ann", &room).await;

@@ -36,13 +36,7 @@ fn telling(maria: &MariaDb, receiver: &Receiver) -> GatewayBuilder {
 
 async fn started(builder: GatewayBuilder) -> Gateway {
     let gateway = builder.start().await;
-    gateway.eventually_ready().await;
-    // Where Redis decides, it is ready before the database has its tables.
-    let operator = LegacyPage::of(&gateway);
-    eventually("MySQL is well", PATIENCE, async || {
-        (operator.get("/health").await.json["stores"]["mysql"]["status"] == "ok").then_some(())
-    })
-    .await;
+    gateway.eventually_well_with_mysql().await;
     gateway
 }
 
