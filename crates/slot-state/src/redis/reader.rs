@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::LockKeeper;
 use super::scripts::Scripts;
@@ -28,7 +28,7 @@ const GATHER: Duration = Duration::from_millis(1);
 /// After a failed look.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long a hint about this gateway's own command waits for the answer.
+/// How long a hint waits for the answers to this gateway's commands in its room.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Answered commands whose message has not come, at most; without them there are only more looks. Where there are no
 /// messages, none ever come.
@@ -104,13 +104,17 @@ struct Hints {
     dirty: HashMap<Slot, Hint>,
     /// What the look under way asked for.
     looked_at: HashSet<Slot>,
-    /// When this gateway's commands that are under way in a room began.
-    commands: HashMap<Room, SmallVec<[Instant; 2]>>,
+    /// How many of this gateway's commands are under way in a room.
+    commands: HashMap<Room, u32>,
     /// The numbers of this gateway's answered commands on a slot, until their message came.
     answered: HashSet<(Slot, u64)>,
 }
 
 impl Hints {
+    fn must_wait(&self, slot: Slot, hint: &Hint) -> bool {
+        self.commands.contains_key(&slot.room) && hint.since.elapsed() < PATIENCE
+    }
+
     /// Puts back a hint that was taken: what came since is newer.
     fn put_back(&mut self, slot: Slot, mut hint: Hint) {
         match self.dirty.entry(slot) {
@@ -138,21 +142,36 @@ impl Hints {
     }
 }
 
-/// A command of this gateway is under way in this room. Until it is dropped, hints about this gateway's own doings
-/// there wait: the command's answer says more than a look, as who did it.
+/// Why somebody looks.
+enum Look {
+    /// Hints were given: they may wait.
+    AtHints,
+    /// Somebody waits for it, perhaps a command of this actor.
+    AtOnce(Option<ActorId>),
+}
+
+impl Look {
+    fn actor(&self) -> Option<ActorId> {
+        match self {
+            Look::AtHints => None,
+            Look::AtOnce(actor) => *actor,
+        }
+    }
+}
+
+/// A command of this gateway is under way in this room. Until it is dropped, hints there wait: the command's answer says
+/// more than a look, as who did it, and all that it changed at once.
 pub(super) struct CommandUnderWay<'a> {
     reader: &'a Reader,
     room: Room,
-    began: Instant,
 }
 
 impl Drop for CommandUnderWay<'_> {
     fn drop(&mut self) {
         let mut hints = self.reader.hints.lock();
         if let Entry::Occupied(mut commands) = hints.commands.entry(self.room) {
-            let at = commands.get().iter().position(|began| *began == self.began);
-            at.map(|at| commands.get_mut().swap_remove(at));
-            if commands.get().is_empty() {
+            *commands.get_mut() -= 1;
+            if *commands.get() == 0 {
                 commands.remove();
             }
         }
@@ -203,9 +222,8 @@ impl Reader {
 
     /// Call before a command of this gateway is sent, and drop when the picture has its outcome.
     pub(super) fn command(&self, room: Room) -> CommandUnderWay<'_> {
-        let began = Instant::now();
-        self.hints.lock().commands.entry(room).or_default().push(began);
-        CommandUnderWay { reader: self, room, began }
+        *self.hints.lock().commands.entry(room).or_default() += 1;
+        CommandUnderWay { reader: self, room }
     }
 
     /// Follows hints, for ever. What a failed look was about comes last at the next, and in halves: a slot that
@@ -213,7 +231,12 @@ impl Reader {
     pub(super) async fn run(self: Arc<Self>) {
         let mut suspects: HashSet<Slot> = HashSet::new();
         loop {
-            self.wake.notified().await;
+            if self.hints.lock().dirty.is_empty() {
+                self.wake.notified().await;
+            } else {
+                // A command whose answer does not come holds them up no longer than this.
+                let _ = timeout(PATIENCE, self.wake.notified()).await;
+            }
             tokio::time::sleep(GATHER).await;
             let (mut batch, last): (Vec<_>, Vec<_>) =
                 self.take().into_iter().partition(|(slot, _)| !suspects.contains(slot));
@@ -223,7 +246,7 @@ impl Reader {
             let parts = others.chunks(BATCH).chain(last.chunks((suspects.len() / 2).max(1)));
             let mut looked = 0;
             for part in parts {
-                if self.look(part, None).await.is_err() {
+                if self.look(part, Look::AtHints).await.is_err() {
                     self.give_up(&batch[looked..]);
                     suspects = part.iter().map(|(slot, _)| *slot).collect();
                     tokio::time::sleep(RETRY).await;
@@ -237,8 +260,8 @@ impl Reader {
         }
     }
 
-    /// All hints that must be followed now. Those about a command whose answer is still to come stay, and those
-    /// that it may have caused: what it changed is to be shown at once, not slot by slot.
+    /// All hints that must be followed now. Those in a room where a command's answer is still to come stay: what it
+    /// changed is to be shown at once, not slot by slot.
     fn take(&self) -> Vec<(Slot, Hint)> {
         let mut hints = self.hints.lock();
         let dirty = std::mem::take(&mut hints.dirty);
@@ -247,9 +270,7 @@ impl Reader {
             if hints.is_answered(slot, &hint) {
                 continue;
             }
-            let may_be_cause = |began: &Instant| hint.own.is_some() || *began <= hint.since;
-            let under_way = hints.commands.get(&slot.room).is_some_and(|all| all.iter().any(may_be_cause));
-            if under_way && hint.since.elapsed() < PATIENCE {
+            if hints.must_wait(slot, &hint) {
                 hints.dirty.insert(slot, hint);
             } else {
                 now.push((slot, hint));
@@ -276,17 +297,17 @@ impl Reader {
         let mut changed = 0;
         for batch in slots.chunks(BATCH) {
             let batch: Vec<(Slot, Hint)> = batch.iter().map(|slot| (*slot, Hint::new(absence))).collect();
-            changed += self.look(&batch, None).await?;
+            changed += self.look(&batch, Look::AtOnce(None)).await?;
         }
         Ok(changed)
     }
 
     /// Looks at a slot after a command that does not know all about it.
     pub(super) async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), StoreError> {
-        self.look(&[(slot, Hint::new(Absence::ByHolder))], actor).await.map(drop)
+        self.look(&[(slot, Hint::new(Absence::ByHolder))], Look::AtOnce(actor)).await.map(drop)
     }
 
-    async fn look(&self, batch: &[(Slot, Hint)], actor: Option<ActorId>) -> Result<usize, StoreError> {
+    async fn look(&self, batch: &[(Slot, Hint)], why: Look) -> Result<usize, StoreError> {
         let _one_at_a_time = self.looking.lock().await;
         self.hints.lock().looked_at = batch.iter().map(|(slot, _)| *slot).collect();
         let slots = || batch.iter().map(|(slot, _)| *slot);
@@ -307,6 +328,9 @@ impl Reader {
             let went_with_store = self.scripts.replaced.pending();
             let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
             for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
+                if matches!(why, Look::AtHints) && self.wait_again(*slot, hint) {
+                    continue;
+                }
                 if hint.deletion && matches!(active, KeyState::Nothing) && !self.is_published(*slot, hint) {
                     self.picture.doubt_booked(slot.room);
                 }
@@ -318,12 +342,23 @@ impl Reader {
                 };
                 rooms.entry(slot.room).or_default().push(fact);
             }
+            let actor = why.actor();
             let apply =
                 |(room, facts)| self.picture.apply(Change { room, seq, source: Source::Read, actor, facts });
             rooms.into_iter().map(apply).sum()
         });
         self.hints.lock().looked_at.clear();
         changed
+    }
+
+    /// Puts a hint back if a command began while it was followed: what was seen may be a part of its outcome.
+    fn wait_again(&self, slot: Slot, hint: &Hint) -> bool {
+        let mut hints = self.hints.lock();
+        let must_wait = hints.must_wait(slot, hint);
+        if must_wait {
+            hints.put_back(slot, *hint);
+        }
+        must_wait
     }
 
     /// Whether a gateway said what it did there: its message may have come after the hint was taken.
