@@ -64,7 +64,7 @@ behaviours! { { in_memory on_redis on_mysql on_redis_with_mysql } {
         a_renewal_may_bring_the_end_nearer,
         a_renewal_of_what_is_not_ones_own_is_lost,
         what_is_gone_is_put_back_only_where_asked_and_free,
-        a_selection_elsewhere_in_the_room_supersedes_what_would_be_put_back,
+        a_selection_elsewhere_in_the_room_supersedes_what_is_gone,
         many_renewals_are_answered_in_the_order_asked,
         shortening_never_prolongs_and_leaves_others_alone,
         looking_at_what_lives_changes_nothing,

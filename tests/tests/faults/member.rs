@@ -227,6 +227,10 @@ impl Member {
         );
         // An end that the client brought about itself is told by the answer alone.
         let asked = self.pending.as_ref().map(|(_, number)| history.requests[*number].command);
+        if hold == "selection" && reason == "superseded" && asked == Some("select") {
+            // By that very select, if it is granted; else the views will not agree with it.
+            return;
+        }
         let when = asked.map(|command| format!(", with its {command} under way")).unwrap_or_default();
         if hold == "lock" {
             self.lose_lock(history, at, time, format!("released {reason}{when}"));

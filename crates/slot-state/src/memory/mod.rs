@@ -238,15 +238,12 @@ impl HoldStore for MemoryStore {
                     selection.deadline = deadline;
                     Renewed::Kept
                 }
+                None if !holds.others(slot, &client).is_empty() => Renewed::Superseded,
                 None if put_back && held.lock.is_none() => {
-                    if holds.others(slot, &client).is_empty() {
-                        let address = self.tag(address);
-                        let writer = Writer::Gateway { chosen: Chosen::Explicitly, address };
-                        held.selection = Some(Selection { client, deadline, writer });
-                        Renewed::PutBack
-                    } else {
-                        Renewed::Superseded
-                    }
+                    let address = self.tag(address);
+                    let writer = Writer::Gateway { chosen: Chosen::Explicitly, address };
+                    held.selection = Some(Selection { client, deadline, writer });
+                    Renewed::PutBack
                 }
                 _ => Renewed::Lost,
             };

@@ -82,8 +82,11 @@ async fn race(site: &Site, houses: &[House; 2], slot: Slot, offset: i64, locks: 
     let booked = usize::from(ann.is_ok() || matches!(bob, Other::Booking(_)));
     assert_eq!(site.live(slot).await.len(), booked);
     if matches!(bob, Other::Lock(_)) {
-        // It has three at most.
-        houses[1].unlock(slot, "bob").await.expect("its own");
+        // It has three at most; on a slow machine this one has ended by now.
+        match houses[1].unlock(slot, "bob").await {
+            Ok(()) | Err(HoldError::Refused(Refusal::LockLost)) => {}
+            other => panic!("{offset}: {other:?}"),
+        }
     }
     ann.is_ok()
 }

@@ -87,9 +87,11 @@ pub(crate) async fn what_is_gone_is_put_back_only_where_asked_and_free(house: Ho
     assert_eq!(house.renew(slot("11:00"), "ann", true).await, Ok(Renewed::Lost), "it is a lock already");
 }
 
-pub(crate) async fn a_selection_elsewhere_in_the_room_supersedes_what_would_be_put_back(house: House) {
+pub(crate) async fn a_selection_elsewhere_in_the_room_supersedes_what_is_gone(house: House) {
     house.select(slot("11:00"), "ann").await.expect("granted");
-    assert_eq!(house.renew(slot("10:00"), "ann", true).await, Ok(Renewed::Superseded));
+    for put_back in [false, true] {
+        assert_eq!(house.renew(slot("10:00"), "ann", put_back).await, Ok(Renewed::Superseded));
+    }
     assert_eq!(house.view(room(7)).active, [slot("11:00").time]);
 }
 
