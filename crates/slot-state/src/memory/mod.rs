@@ -238,8 +238,9 @@ impl HoldStore for MemoryStore {
                     selection.deadline = deadline;
                     Renewed::Kept
                 }
+                None if held.lock.is_some() => Renewed::Lost,
                 None if !holds.others(slot, &client).is_empty() => Renewed::Superseded,
-                None if put_back && held.lock.is_none() => {
+                None if put_back => {
                     let address = self.tag(address);
                     let writer = Writer::Gateway { chosen: Chosen::Explicitly, address };
                     held.selection = Some(Selection { client, deadline, writer });

@@ -219,8 +219,9 @@ fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Dura
             sheet.put(slot, kept);
             Renewed::Kept
         }
+        None if sheet.locks.contains_key(&slot) || store.picture.is_booked(slot) => Renewed::Lost,
         None if !others.is_empty() => Renewed::Superseded,
-        None if renewal.put_back && !sheet.locks.contains_key(&slot) && !store.picture.is_booked(slot) => {
+        None if renewal.put_back => {
             let mut put = store.written(sheet, renewal.client.clone(), ttl, Chosen::Explicitly, None);
             if let Some(put) = &mut put.ours {
                 put.address = store.tag(renewal.address);

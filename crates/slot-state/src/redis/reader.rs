@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How long a hint waits for the answers to this gateway's commands in its room.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Answered commands whose message has not come, at most; without them there are only more looks. Where there are no
 /// messages, none ever come.
 const ANSWERED: usize = 16_384;

@@ -29,11 +29,13 @@ for index = 1, (#KEYS - 1) / 3 do
         clients[#clients + 1] = quoted(client)
       end
     end
-  elseif not selected and newer and newer.client_id == client then
-    word = 'superseded'
-  elseif not selected and put_back == '1' and not hold(lock) then
-    write_selection(active, user, client, slot_time, ttl, 'select', address)
-    word, changed[#changed + 1] = 'put_back', room .. slot_time
+  elseif not selected and not hold(lock) then
+    if newer and newer.client_id == client then
+      word = 'superseded'
+    elseif put_back == '1' then
+      write_selection(active, user, client, slot_time, ttl, 'select', address)
+      word, changed[#changed + 1] = 'put_back', room .. slot_time
+    end
   end
   words[index] = word
 end
