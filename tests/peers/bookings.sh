@@ -19,16 +19,37 @@ part_bookings() {
         --first-employee $((report_count * 1000 + 1001)) \
         --body "{$json:{employee_id},\"time\":\"{time}\",\"idempotency_key\":\"{employee_id} {time}\",$customer}"
     measure PEER bare --mysql "$mysql_url" --title "$title" --seconds "$booking_secs"
-    title="availability of a room that is known, ${asked[3]} reads a second"
-    measure OWN poll --url "http://127.0.0.1:$slotcast_port$rest/availability" --pid "$slotcast_pid" --title "$title" \
-        --method POST --content-type application/json --body "{$json:1}" "${asked[@]}"
-    title="availability of a room that nobody looked at, ${asked[3]} reads a second"
-    measure OWN poll --url "http://127.0.0.1:$slotcast_port$rest/availability" --pid "$slotcast_pid" --title "$title" \
-        --method POST --content-type application/json --first-employee $((report_count * 10000 + 1000001)) \
-        --body "{$json:{n}}" "${asked[@]}"
+    availability "PHP promised < 5 ms"
     stop "$slotcast_pid"
     unset 'store[-1]' 'store[-1]'
 
-    title="bookings by plain SQL, by sweeps every 1,000 ms: from the INSERT to ${inserted[1]} subscribers in ${inserted[3]} rooms"
-    load_slotcast fanout --insert-at "$mysql_url" --quiet-secs 2 --title "$title" --store-pid "$mariadb_pid" "${inserted[@]}"
+    inserts "by sweeps every 1,000 ms" sweep
+    stop "$mariadb_pid"
+    start_mariadb --log-bin=log --binlog-format=ROW --server-id=1
+    "${mariadb[@]}" --execute="GRANT REPLICATION SLAVE ON *.* TO 'app'@'%'"
+    inserts "by binary log" binlog
+    stop "$mariadb_pid"
+    start_mariadb
+}
+
+inserts() { # HOW FOLLOWED-BY: what WordPress books, until subscribers see it
+    local title="bookings by WordPress' \$wpdb->insert, $1: to ${inserted[1]} subscribers in ${inserted[3]} rooms"
+    start_slotcast
+    if ! eventually_followed_by "$2"; then
+        say "slotcast does not learn of others' bookings $1:"
+        curl -sS "http://127.0.0.1:$slotcast_port/health" >&2
+        exit 1
+    fi
+    measure OWN fanout --url "ws://127.0.0.1:$slotcast_port/ws" --pid "$slotcast_pid" --store-pid "$mariadb_pid" \
+        --first-employee $((report_count * 1000 + 1001)) --quiet-secs 2 --title "$title" "${inserted[@]}" \
+        --insert-by "exec php -d display_errors=stderr -d error_log= tests/peers/wpdb.php 127.0.0.1:$mariadb_port"
+    stop "$slotcast_pid"
+}
+
+eventually_followed_by() { # WAY
+    for _ in $(seq 600); do
+        if [[ $(curl -fs "http://127.0.0.1:$slotcast_port/health") == *"\"followed_by\":\"$1\""* ]]; then return; fi
+        sleep 0.05
+    done
+    return 1
 }

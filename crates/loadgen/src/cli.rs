@@ -97,9 +97,10 @@ pub struct LoadArgs {
     /// Book slots for good, where otherwise they are selected.
     #[arg(long)]
     pub confirm: bool,
-    /// Put appointments into this MySQL by plain SQL, as no client of the server would: its mysql:// URL.
+    /// Have appointments put into the database past the server, by this command for sh. It prints `ready`, then for each
+    /// line it reads, a row's columns as JSON, `ok` or what went wrong.
     #[arg(long, conflicts_with_all = ["confirm", "select_at"])]
-    pub insert_at: Option<String>,
+    pub insert_by: Option<String>,
     /// Once no delivery came for so long, all are through; above the time a gateway needs to notice another's change.
     #[arg(long, default_value_t = 0.7)]
     pub quiet_secs: f64,
@@ -272,7 +273,7 @@ pub(crate) fn tomorrow() -> String {
 impl LoadArgs {
     /// What is done to a slot.
     pub(crate) fn change(&self) -> Change {
-        match (&self.insert_at, self.confirm) {
+        match (&self.insert_by, self.confirm) {
             (Some(_), _) => Change::Insert,
             (None, true) => Change::Confirm,
             (None, false) => Change::Select,

@@ -21,7 +21,7 @@ pub(crate) enum Dialect {
 pub(crate) enum Change {
     Select,
     Confirm,
-    /// By plain SQL, past slotcast.
+    /// Past slotcast, by a program that inserts a row.
     Insert,
 }
 
@@ -121,18 +121,17 @@ impl Rooms {
     fn change(&self, change: Change, room: usize, time: &str, id: u64) -> String {
         let (date, employee) = (&self.date, self.employee(room));
         let slot = format!(r#""id":{id},"date":"{date}","employee_id":{employee},"time":"{time}""#);
+        let customer = r#""name":"Load Generator","email":"load@example.com""#;
         match change {
             Change::Select => format!(r#"{{"type":"select",{slot}}}"#),
             Change::Confirm => {
-                let customer = r#""name":"Load Generator","email":"load@example.com""#;
-                format!(
-                    r#"{{"type":"confirm",{slot},"idempotency_key":"{date} {time} {employee}",{customer}}}"#
-                )
+                let key = format!(r#""idempotency_key":"{date} {time} {employee}""#);
+                format!(r#"{{"type":"confirm",{slot},{key},{customer}}}"#)
             }
-            Change::Insert => format!(
-                "INSERT INTO wp_appointease_appointments (name, email, appointment_date, status, employee_id) \
-                 VALUES ('Load Generator', 'load@example.com', '{date} {time}:00', 'confirmed', {employee})"
-            ),
+            Change::Insert => {
+                let begins = format!(r#""appointment_date":"{date} {time}:00""#);
+                format!(r#"{{{customer},{begins},"status":"confirmed","employee_id":{employee}}}"#)
+            }
         }
     }
 
@@ -171,7 +170,7 @@ impl Dialect {
         matches!(self, Dialect::Generic(_, Generic { ready: None, .. }))
     }
 
-    /// The text that makes a change: slotcast's request with `id`, a statement, or the generic message with number `seq`.
+    /// The text that makes a change: slotcast's request with `id`, a row's columns, or the generic message with number `seq`.
     pub(crate) fn change(&self, change: Change, room: usize, slot: usize, id: u64, seq: u64) -> String {
         match self {
             Dialect::Slotcast(rooms) => rooms.change(change, room, &slot_name(slot), id),

@@ -7,7 +7,7 @@
 //! | `cli` | the command line; its structs are what the scenarios take |
 //! | `scenario` | the runs: `fanout`, `conflate`, `hold`, `poll`, `bare` |
 //! | `crowd` | all subscribers, on a thread of their own |
-//! | `publisher`, `outlet` | those who make the changes, the pace they keep, and their connections |
+//! | `publisher`, `outlet`, `inserter` | those who make the changes, the pace they keep, and their connections |
 //! | `meter`, `room_log`, `timing` | what arrived where and when, and what did not |
 //! | `stalled` | the one subscriber that stops reading |
 //! | `audit` | a fresh look at every room, to compare the subscribers' views with |
@@ -28,6 +28,7 @@ mod crowd;
 mod dialect;
 mod error;
 mod http;
+mod inserter;
 mod measure;
 mod meter;
 mod outlet;

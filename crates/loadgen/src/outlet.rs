@@ -1,11 +1,10 @@
-//! A publisher's connection: how a change leaves it, as a frame, a POST or a statement, and how its answer comes back.
+//! A publisher's connection: how a change leaves it, as a frame, a POST or a row, and how its answer comes back.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -13,10 +12,10 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::LoadError;
-use crate::bare_transaction;
 use crate::connect::{self, Sources, Target};
 use crate::dialect::{Dialect, Reply};
 use crate::http::{self, KeptConnection};
+use crate::inserter::Inserter;
 use crate::timing::{Clock, Timings};
 use crate::wire::{self, Decoder, opcode};
 
@@ -34,8 +33,8 @@ pub(crate) enum Outlet {
     Frames(Target),
     /// As bodies of HTTP POSTs, `{room}` filled into the path.
     Posts(Target),
-    /// As statements on connections to this MySQL.
-    Inserts(String),
+    /// As rows that a program inserts, past the server.
+    Inserts(Rc<Inserter>),
 }
 
 /// What came back to the publishers.
@@ -83,7 +82,7 @@ impl Answers {
         }
     }
 
-    fn on_answer(&mut self, id: Option<u64>, outcome: Result<(), String>, now_us: u64) {
+    pub(crate) fn on_answer(&mut self, id: Option<u64>, outcome: Result<(), String>, now_us: u64) {
         if let Some(sent_us) = id.and_then(|id| self.pending.remove(&id)) {
             self.latency.record(now_us.saturating_sub(sent_us));
         }
@@ -111,17 +110,20 @@ impl Outlet {
         match self {
             Outlet::Frames(target) => frames(target, dialect, index, room, clock, answers).await,
             Outlet::Posts(target) => posts(target, index, room, clock, answers).await,
-            Outlet::Inserts(url) => inserts(url, clock, answers).await,
+            Outlet::Inserts(inserter) => Ok(Line::Queue(inserter.queue(clock, answers).await?)),
         }
     }
 }
+
+/// Changes that wait for their turn, with their numbers.
+pub(crate) type Queue = mpsc::UnboundedSender<(u64, String)>;
 
 /// A publisher's end of its connection.
 #[derive(Debug)]
 pub(crate) enum Line {
     Frames(Rc<OwnedWriteHalf>),
     /// What goes out one after the other, each when the last was answered.
-    Queue(mpsc::UnboundedSender<(u64, String)>),
+    Queue(Queue),
 }
 
 impl Line {
@@ -257,19 +259,6 @@ async fn posts(
                 Ok((status, _)) => Err(format!("status_{status}")),
                 Err(error) => Err(error.to_string()),
             };
-            answers.borrow_mut().on_answer(Some(id), outcome, clock.now_us());
-        }
-    });
-    Ok(Line::Queue(queue))
-}
-
-/// A publisher that is no client of the server: plain SQL over one connection.
-async fn inserts(url: &str, clock: Clock, answers: SharedAnswers) -> Result<Line, LoadError> {
-    let mut connection = bare_transaction::connect(url).await?;
-    let (queue, mut changes) = mpsc::unbounded_channel::<(u64, String)>();
-    spawn_local(async move {
-        while let Some((id, statement)) = changes.recv().await {
-            let outcome = connection.query_drop(statement).await.map_err(|error| error.to_string());
             answers.borrow_mut().on_answer(Some(id), outcome, clock.now_us());
         }
     });

@@ -10,6 +10,7 @@ use crate::cli::{CrowdArgs, GenericArgs, LoadArgs, ServerArgs};
 use crate::connect::Target;
 use crate::crowd::{Crowd, CrowdPlan};
 use crate::dialect::{Change, Dialect};
+use crate::inserter::Inserter;
 use crate::meter::{Meter, SharedMeter};
 use crate::outlet::Outlet;
 use crate::process::Usage;
@@ -75,13 +76,13 @@ impl Stage {
         let count = load.publishers(self.rooms)?;
         let stamps = self.stamps.clone();
         let change = load.change();
-        let elsewhere = match (&load.select_at, &load.insert_at) {
+        let elsewhere = match (&load.select_at, &load.insert_by) {
             (None, None) if change == Change::Select => None,
             _ if !self.dialect.is_slotcast() => {
-                let options = "--select-at, --insert-at and --confirm are for slotcast alone";
+                let options = "--select-at, --insert-by and --confirm are for slotcast alone";
                 return Err(LoadError::Usage(options.to_owned()));
             }
-            (_, Some(url)) => Some(Outlet::Inserts(url.clone())),
+            (_, Some(command)) => Some(Outlet::Inserts(Inserter::new(command))),
             (Some(url), None) => Some(Outlet::Frames(Target::parse(url)?)),
             (None, None) => None,
         };

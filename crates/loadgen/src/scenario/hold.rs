@@ -65,7 +65,7 @@ pub async fn hold(args: &HoldArgs) -> Result<HoldReport, LoadError> {
         publishers: Some(args.rooms),
         select_at: Some(args.select_at.clone()),
         confirm: false,
-        insert_at: None,
+        insert_by: None,
         quiet_secs: QUIET_SECS,
     };
     let stage = Stage::open(&args.server, &crowd, &GenericArgs::default()).await?;
