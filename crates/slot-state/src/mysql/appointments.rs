@@ -151,7 +151,7 @@ impl Appointments {
         }
         let Some((table, columns)) = tables.into_iter().flatten().next() else { return Ok(None) };
         if let Some(missing) = APPOINTMENT.iter().find(|column| !columns.contains_key(**column)) {
-            return Err(Trouble::NoTable(format!("{table} has no column {missing}")));
+            return Err(Trouble::no_table(format!("{table} has no column {missing}")));
         }
         let engine = work.row(ENGINE, (&table,)).await?;
         let engine: Option<String> = engine.map(|mut row| take(&mut row, 0)).transpose()?.flatten();

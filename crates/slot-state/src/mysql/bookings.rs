@@ -92,11 +92,12 @@ impl MySqlStore {
                     sleep(pause).await;
                     pause = PAUSE.min(pause * 2);
                 }
-                Trouble::NoTable(_) if is_table_known => {
+                Trouble::NoTable { .. } if is_table_known => {
                     self.forget_appointments();
                     is_table_known = false;
                 }
                 trouble => {
+                    self.report(ask, &trouble);
                     self.look_if_here(ask, selections_here);
                     return Err(BookFault::Book(self.failed(trouble).into()));
                 }
@@ -168,6 +169,31 @@ impl MySqlStore {
         let forgotten = work.run(&self.queries.forget_keys, (KEYS_LIVE.as_millis() as u64,)).await?;
         work.commit().await?;
         Ok(forgotten)
+    }
+
+    /// A refusal that trying again does not change would be seen by nobody: the customer is told that the store is away.
+    /// Of the database's own words nothing is said: they may quote what the customer wrote.
+    fn report(&self, ask: &NewBooking, trouble: &Trouble) {
+        let (code, reason) = match trouble {
+            Trouble::Value { column, code } => {
+                // A message may quote a customer who writes like a message.
+                let known = self.known_appointments();
+                let is_column = |name: &&str| known.is_some_and(|appointments| appointments.has(name));
+                let column = column.as_deref().filter(is_column).unwrap_or("it does not name");
+                (*code, format!("a value does not fit the column {column}"))
+            }
+            Trouble::Refused { code, .. } | Trouble::NoTable { code: Some(code), .. } => {
+                (*code, "the database refuses it; its manual says what this error number means".to_owned())
+            }
+            Trouble::NoTable { why, code: None } => (0, why.clone()),
+            Trouble::Conflict | Trouble::Duplicate | Trouble::Store(_) => return,
+        };
+        self.picture.observe(Observation::BookingFailed(code));
+        let (date, employee_id) = (ask.slot.room.date, ask.slot.room.employee_id.get());
+        tracing::warn!(
+            event = "booking_failed", storage = "mysql", code, reason, %date, employee_id, time = %ask.slot.time,
+            "such bookings cannot be made until that is mended"
+        );
     }
 
     fn look_if_here(&self, ask: &NewBooking, selections_here: bool) {

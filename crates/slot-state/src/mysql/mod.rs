@@ -46,6 +46,7 @@ use crate::slot::{ClientId, Room, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use appointments::{Known, possible_names};
 use binlog::Following;
+use booked::Unreadable;
 use link::Link;
 pub use link::check_mysql_url;
 use queries::Queries;
@@ -98,6 +99,7 @@ pub(crate) struct MySqlStore {
     appointments_names: [String; 2],
     appointments: Known,
     following: Following,
+    unreadable: Unreadable,
     /// The site's: of the year in a booking's name.
     zone: RwLock<TimeZone>,
     salt: Mutex<Option<String>>,
@@ -144,6 +146,7 @@ impl MySqlStore {
             appointments_names: possible_names(&config.table_prefix, config.appointments_table.as_deref()),
             appointments: Known::default(),
             following: Following::default(),
+            unreadable: Unreadable::default(),
             zone: RwLock::new(zone),
             salt: Mutex::default(),
             storage: watch::Sender::new(storage),
@@ -386,7 +389,7 @@ impl HoldStore for MySqlStore {
             "status": if error.is_none() && self.tables_seen.load(Ordering::Relaxed) { "ok" } else { "away" },
             "events": if is_swept { "swept" } else { "not_swept" },
             "error": error,
-            "bookings": self.following.health(),
+            "bookings": self.bookings_health(),
         }})
     }
 }

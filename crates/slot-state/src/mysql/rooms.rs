@@ -141,7 +141,7 @@ impl MySqlStore {
     /// raise the epoch.
     pub(super) async fn check_epoch(&self, work: &mut Work) -> Result<(), Trouble> {
         let Some(mut row) = work.rows_if_any(&self.queries.agreement, ()).await?.pop() else {
-            let missing = || Trouble::NoTable("the storage table is missing or empty".to_owned());
+            let missing = || Trouble::no_table("the storage table is missing or empty");
             return if self.alone { Ok(()) } else { Err(missing()) };
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);

@@ -67,7 +67,7 @@ impl MySqlStore {
         let mut work = self.link.begin(self.link.until()).await?;
         match self.learn_agreement(&mut work).await {
             // Without our tables there are no locks and no agreement, but selections.
-            Err(Trouble::NoTable(_)) if self.alone => {}
+            Err(Trouble::NoTable { .. }) if self.alone => {}
             other => other?,
         }
         let now = self.now(&mut work).await?;
@@ -116,7 +116,7 @@ impl MySqlStore {
             work.run(&self.queries.set_salt, (salt,)).await?;
         }
         let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
-            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+            return Err(Trouble::no_table("the storage table is empty"));
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
         self.epoch.store(epoch, Ordering::Relaxed);

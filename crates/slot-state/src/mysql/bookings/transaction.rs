@@ -15,7 +15,6 @@ use super::super::sheet::Sheet;
 use super::{Booked, first_answer, key_params};
 use crate::booking::{BookRefusal, Booking, NewBooking};
 use crate::fail_point::fail_point;
-use crate::store::StoreError;
 
 /// Why a transaction failed.
 pub(super) enum Fault {
@@ -43,11 +42,11 @@ impl MySqlStore {
         until: Instant,
     ) -> Result<Tried, Fault> {
         let Some(appointments) = self.appointments(until).await? else {
-            return Err(Trouble::NoTable("there is no table of appointments".to_owned()).into());
+            return Err(Trouble::no_table("there is no table of appointments").into());
         };
         if !appointments.is_transactional {
             let why = format!("{} knows no transactions", appointments.table);
-            return Err(Trouble::NoTable(why).into());
+            return Err(Trouble::no_table(why).into());
         }
         let mut work = self.link.begin(until).await?;
         if selections_here {
@@ -208,7 +207,7 @@ impl MySqlStore {
             Ok(Some(id)) => id,
             Ok(None) => {
                 let why = format!("{} gives its rows no number", appointments.table);
-                return Err(Trouble::Store(StoreError::Refusing(why)));
+                return Err(Trouble::no_table(why));
             }
             Err(Trouble::Duplicate) => return Ok(Err(BookRefusal::SlotBooked)),
             Err(Trouble::Value { column: Some(column), code }) => return unfit(column, code).map(Err),
