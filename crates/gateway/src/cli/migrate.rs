@@ -35,7 +35,6 @@ impl Migrate {
         Some(Migration {
             url,
             table_prefix,
-            with_redis: config.redis.url.is_some(),
             appointments_table: config.mysql.appointments_table().map(str::to_owned),
             guard_bookings: true,
         })

@@ -18,6 +18,7 @@ const CHANGE: Duration = Duration::from_secs(60);
 const LOOKS: usize = 4;
 /// All that slotcast does with its tables.
 const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER";
+
 /// Which tables of which database.
 #[derive(Debug, Clone)]
 pub struct Migration {
@@ -25,8 +26,6 @@ pub struct Migration {
     pub url: String,
     /// What the site's tables begin with.
     pub table_prefix: String,
-    /// Whether holds begin in Redis: the storage mode of a new site.
-    pub with_redis: bool,
     /// Where bookings are; if not named, where AppointEase has them.
     pub appointments_table: Option<String>,
     /// Whether that table is to be guarded against two live bookings of one slot, whoever makes them.
@@ -107,7 +106,6 @@ pub async fn migrate(migration: &Migration, dry_run: bool) -> Result<MigrationRe
     let mut database = Database::connect(opts).await?;
     let wanted = Wanted {
         prefix: migration.table_prefix.clone(),
-        with_redis: migration.with_redis,
         appointments: possible_names(&migration.table_prefix, migration.appointments_table.as_deref()),
         guard_bookings: migration.guard_bookings,
     };

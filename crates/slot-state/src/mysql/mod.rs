@@ -159,7 +159,6 @@ impl MySqlStore {
         let migration = migrate::Migration {
             url: config.url.clone(),
             table_prefix: config.table_prefix.clone(),
-            with_redis: !alone,
             appointments_table: config.appointments_table.clone(),
             guard_bookings: false,
         };

@@ -145,7 +145,8 @@ impl MySqlStore {
             return if self.alone { Ok(()) } else { Err(missing()) };
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
-        if mode != StorageMode::Mysql.as_str() {
+        // Empty: the first sweep is about to say who decides, and without Redis it can be nobody else.
+        if mode != StorageMode::Mysql.as_str() && !(self.alone && mode.is_empty()) {
             return Err(Trouble::Store(StoreError::Elsewhere));
         }
         self.epoch.store(epoch, Ordering::Relaxed);

@@ -112,12 +112,10 @@ const TABLES: [Table; 5] = [
     },
 ];
 
-/// Which tables to look for, and the storage mode to begin with.
+/// Which tables to look for.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) prefix: String,
-    /// Whether selections begin in Redis.
-    pub(super) with_redis: bool,
     /// The names that the table of appointments may have, the best first.
     pub(super) appointments: [String; 2],
     /// Whether it is to be guarded against two bookings of one slot.
@@ -283,14 +281,12 @@ impl Plan {
 
     fn fill_storage(&mut self, wanted: &Wanted, existing: &Existing) {
         let name = wanted.storage();
-        let mode = if wanted.with_redis { "redis" } else { "mysql" };
-        for (id, mode, epoch, lack) in
-            [(1, mode, 1, "mode and epoch are missing"), (2, "", 0, "the fence counter is missing")]
-        {
+        // Which store decides, is for the first gateway to say: whoever makes the tables may not know of its Redis.
+        for (id, lack) in [(1, "mode and epoch are missing"), (2, "the fence counter is missing")] {
             if !existing.storage_rows.contains(&id) {
                 let statement = format!(
                     "INSERT IGNORE INTO {} (`id`, `mode`, `epoch`, `fence`, `salt`) \
-                     VALUES ({id}, '{mode}', {epoch}, 0, '')",
+                     VALUES ({id}, '', 0, 0, '')",
                     quoted(&name)
                 );
                 self.step(&name, statement, lack, &["INSERT"]);
