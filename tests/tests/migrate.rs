@@ -90,6 +90,29 @@ async fn whichever_stores_it_is_run_with_the_first_gateway_begins_on_its_own() {
 }
 
 #[tokio::test]
+async fn what_makes_a_database_slow_or_useless_is_said_at_the_start_and_by_migrate() {
+    let maria = MariaDb::start_with(&["--log-bin", "--binlog-format=STATEMENT"]).await;
+    maria.wordpress_options().await;
+    maria.appointments().await;
+    maria.run("ALTER TABLE wp_appointease_appointments DROP KEY employee_date").await;
+    let gateway = Gateway::builder().with("mysql.url", maria.url()).start().await;
+    let index = gateway.logs().eventually_event("appointments_index_missing").await["message"].clone();
+    gateway.logs().eventually_event("mysql_binlog_statement").await;
+    let dry = migrate(&maria.url(), &["--dry-run"]).await;
+    assert!(out(&dry).contains("-- warning: the server's binlog_format is STATEMENT"), "{dry:?}");
+    assert!(!out(&dry).contains("CREATE INDEX"), "the guard is an index: {dry:?}");
+    drop(gateway);
+
+    let (_, statement) = index.as_str().expect("a sentence").split_once("; ").expect("a statement");
+    maria.run(&format!("{statement}; SET GLOBAL binlog_format = 'MIXED'")).await;
+    let gateway = Gateway::builder().with("mysql.url", maria.url()).start().await;
+    gateway.eventually_well_with_mysql().await;
+    for event in ["appointments_index_missing", "mysql_binlog_statement", "mysql_table_warning"] {
+        assert!(gateway.log_events(event).is_empty(), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn missing_rights_are_named_and_end_with_code_1() {
     let maria = MariaDb::start().await;
     maria.wordpress_options().await;

@@ -12,6 +12,8 @@ use super::appointments::possible_names;
 use super::catalogue::{Database, is_denial};
 use super::schema::{self, Plan, Step, Wanted, quoted};
 
+pub use super::schema::Warning;
+
 /// The longest a change may take: a key on many rows takes a while.
 const CHANGE: Duration = Duration::from_secs(60);
 /// What another gateway changed meanwhile is seen on the next look.
@@ -39,8 +41,8 @@ pub struct MigrationReport {
     pub changes: Vec<TableChange>,
     /// What has to be mended by hand before locks and bookings are safe, a sentence each.
     pub blockers: Vec<String>,
-    /// What is probably not meant, a sentence each.
-    pub warnings: Vec<String>,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
     /// The statement that gives us the rights that were missing.
     pub grant: Option<String>,
 }

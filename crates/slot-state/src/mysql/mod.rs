@@ -56,7 +56,7 @@ use sheet::{FirstSeen, Sheet};
 use transients::{Ours, Stored};
 
 pub(crate) use bookings::{BookFault, Booked};
-pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, migrate};
+pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, Warning, migrate};
 pub use outbox::{Backlog, Outbox, Untold};
 
 /// How to reach the database, and how to use it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::MySqlStore;
-use super::migrate::{ChangeOutcome, Migration, migrate};
+use super::migrate::{ChangeOutcome, Migration, Warning, migrate};
 
 /// Until the database can be reached.
 const AGAIN_SOON: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const AGAIN_LATER: Duration = Duration::from_secs(30);
 impl MySqlStore {
     /// Sees to the tables until they are complete; says once what is in the way.
     pub(super) async fn keep_tables(self: Arc<Self>, migration: Migration) {
-        let mut said = false;
+        let (mut said, mut warned): (bool, Vec<Warning>) = (false, Vec::new());
         loop {
             let (complaint, wait) = match migrate(&migration, false).await {
                 Ok(report) => {
@@ -25,9 +25,10 @@ impl MySqlStore {
                     {
                         tracing::info!(event = "mysql_table_made", storage = "mysql", why = change.why);
                     }
-                    for warning in &report.warnings {
-                        tracing::warn!(event = "mysql_table_warning", storage = "mysql", "{warning}");
+                    for warning in report.warnings.iter().filter(|warning| !warned.contains(warning)) {
+                        tracing::warn!(event = warning.event, storage = "mysql", "{}", warning.text);
                     }
+                    warned.clone_from(&report.warnings);
                     self.tables_seen.store(true, Ordering::Release);
                     self.look.notify_one();
                     if report.is_complete() {
