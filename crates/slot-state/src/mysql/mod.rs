@@ -8,6 +8,7 @@ mod booked;
 mod bookings;
 mod catalogue;
 mod guard;
+mod in_hand;
 mod link;
 mod locks;
 mod migrate;
@@ -29,7 +30,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
 use jiff::tz::TimeZone;
 use mysql_async::UrlError;
 use parking_lot::{Mutex, RwLock};
@@ -47,6 +47,7 @@ use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use appointments::{Known, possible_names};
 use binlog::Following;
 use booked::Unreadable;
+use in_hand::Hands;
 use link::Link;
 pub use link::check_mysql_url;
 use queries::Queries;
@@ -90,8 +91,7 @@ pub(crate) struct MySqlStore {
     epoch: AtomicU64,
     /// Numbers what this process learns, in order: see [`crate::event::Source`].
     seq: AtomicU64,
-    /// One change of a room at a time: the others of this process would only wait for its row in the database.
-    in_hand: DashMap<Room, Arc<tokio::sync::Mutex<()>>>,
+    hands: Hands,
     first_seen: FirstSeen,
     /// What the site's tables begin with.
     prefix: String,
@@ -140,7 +140,7 @@ impl MySqlStore {
             gateway: format!("{:016x}", rand::random::<u64>()),
             epoch: AtomicU64::new(0),
             seq: AtomicU64::new(1),
-            in_hand: DashMap::new(),
+            hands: Hands::default(),
             first_seen: FirstSeen::default(),
             prefix: config.table_prefix.clone(),
             appointments_names: possible_names(&config.table_prefix, config.appointments_table.as_deref()),

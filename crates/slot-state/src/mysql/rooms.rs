@@ -1,15 +1,14 @@
 //! Changes of rooms: one transaction that reads what is there under lock, decides, and writes what changed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mysql_async::{Params, Value};
 use smallvec::SmallVec;
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::MySqlStore;
+use super::in_hand::InHand;
 use super::link::{Trouble, Work, take};
 use super::queries::room_params;
 use super::sheet::{Sheet, TRANSIENT_TTL};
@@ -117,17 +116,12 @@ impl MySqlStore {
         &self,
         rooms: &[Room],
         until: Instant,
-    ) -> Result<SmallVec<[OwnedMutexGuard<()>; 1]>, StoreError> {
-        let mut guards = SmallVec::new();
+    ) -> Result<SmallVec<[InHand<'_>; 1]>, StoreError> {
+        let mut in_hand = SmallVec::new();
         for room in rooms {
-            let lock: Arc<tokio::sync::Mutex<()>> = self.in_hand.entry(*room).or_default().clone();
-            guards.push(timeout_at(until, lock.lock_owned()).await.map_err(|_| StoreError::Timeout)?);
+            in_hand.push(self.hands.take(*room, until).await?);
         }
-        Ok(guards)
-    }
-
-    fn is_in_hand(&self, room: Room) -> bool {
-        self.in_hand.get(&room).is_some_and(|hand| hand.try_lock().is_err())
+        Ok(in_hand)
     }
 
     /// Counts what went wrong.
@@ -233,7 +227,7 @@ impl MySqlStore {
         let mut changed = 0;
         for room in rooms {
             // What a command under way does there, it will tell itself, and whose doing it is.
-            if source == Source::Read && self.is_in_hand(*room) {
+            if source == Source::Read && self.hands.has(*room) {
                 continue;
             }
             let mut times: BTreeSet<SlotTime> = sheet.held_in(*room);

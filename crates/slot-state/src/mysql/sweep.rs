@@ -86,7 +86,6 @@ impl MySqlStore {
         let rooms: Vec<Room> = rooms.into_iter().collect();
         self.tell(&sheet, &rooms, (Source::Read, seq), None, absence, &[]);
         self.first_seen.forget_old(Instant::now());
-        self.in_hand.retain(|_, hand| Arc::strong_count(hand) > 1);
         if let Err(trouble) = self.clean(&sheet).await {
             // Another gateway is at it, or the next sweep will do.
             tracing::debug!(event = "not_cleaned", storage = "mysql", error = %StoreError::from(trouble));
