@@ -120,7 +120,7 @@ impl MySqlStore {
     async fn answer_too_late(&self, ask: &NewBooking, until: Instant) -> Result<Booked, BookError> {
         let answer = async {
             let row = self.link.ask(&self.queries.first_answer, key_params(ask), until).await?;
-            row.map_or(Ok(Err(BookRefusal::SlotBooked)), |row| first_answer(row, ask))
+            row.map_or(Ok(Err(BookRefusal::SlotBooked)), |row| Ok(First::read(row, ask)?.answer()))
         };
         let booking = answer.await.map_err(|trouble: Trouble| self.failed(trouble))??;
         Ok(Booked { booking, is_new: false })
@@ -143,7 +143,7 @@ impl MySqlStore {
         tracing::info!(event = "commit_read_back", storage = "mysql", booked = row.is_some());
         self.look_if_here(ask, true);
         let Some(row) = row else { return Ok(None) };
-        match first_answer(row, ask).map_err(|trouble| self.failed(trouble))? {
+        match First::read(row, ask).map_err(|trouble| self.failed(trouble))?.answer() {
             Ok(booking) => {
                 self.picture.add_booked(ask.slot, booking.clone(), ask.actor);
                 self.outbox_grew.notify_one();
@@ -208,10 +208,23 @@ fn key_params(ask: &NewBooking) -> (String, Vec<u8>) {
     (ask.client.to_string(), Sha256::digest(ask.key.as_str()).to_vec())
 }
 
-/// What came of the first request with this key; refused if it was for something else.
-fn first_answer(mut row: Row, ask: &NewBooking) -> Result<Result<Booking, BookRefusal>, Trouble> {
-    let request: Vec<u8> = take(&mut row, 0)?;
-    let (appointment_id, strong_id): (u64, String) = (take(&mut row, 1)?, take(&mut row, 2)?);
-    let is_same = request == ask.fingerprint();
-    Ok(if is_same { Ok(Booking { appointment_id, strong_id }) } else { Err(BookRefusal::OtherData) })
+/// What came of the first request with a key.
+struct First {
+    booking: Booking,
+    /// It asked for the same.
+    is_same: bool,
+}
+
+impl First {
+    fn read(mut row: Row, ask: &NewBooking) -> Result<Self, Trouble> {
+        let request: Vec<u8> = take(&mut row, 0)?;
+        let (appointment_id, strong_id): (u64, String) = (take(&mut row, 1)?, take(&mut row, 2)?);
+        let is_same = request == ask.fingerprint();
+        Ok(First { booking: Booking { appointment_id, strong_id }, is_same })
+    }
+
+    /// To whoever comes with the key again.
+    fn answer(self) -> Result<Booking, BookRefusal> {
+        if self.is_same { Ok(self.booking) } else { Err(BookRefusal::OtherData) }
+    }
 }

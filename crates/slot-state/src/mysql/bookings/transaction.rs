@@ -12,7 +12,7 @@ use super::super::appointments::{Appointments, not_storable};
 use super::super::link::{Trouble, Work};
 use super::super::queries::slot_params;
 use super::super::sheet::Sheet;
-use super::{Booked, first_answer, key_params};
+use super::{Booked, First, key_params};
 use crate::booking::{BookRefusal, Booking, NewBooking};
 use crate::fail_point::fail_point;
 
@@ -121,17 +121,15 @@ impl MySqlStore {
             // Forgotten at this moment.
             return Err(Trouble::Conflict);
         };
-        let first = first_answer(row, ask)?;
-        if let Ok(booking) = &first
-            && ask.key.is_of_form()
-            && !stands(work, appointments, ask, booking).await?
-        {
+        let first = First::read(row, ask)?;
+        // Whatever else the form says by now: its page cannot choose another key.
+        if ask.key.is_of_form() && !stands(work, appointments, ask, &first.booking).await? {
             work.run(&self.queries.forget_key, (&client, key.clone())).await?;
             // A second one that came to the same conclusion waits here, and meets the first one's answer.
             work.run(&self.queries.insert_key, request()).await?;
             return Ok(None);
         }
-        Ok(Some(first))
+        Ok(Some(first.answer()))
     }
 
     /// Makes this transaction the only one of ours that may do anything to the slot, if nothing of others stands in the
