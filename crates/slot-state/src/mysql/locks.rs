@@ -48,6 +48,7 @@ impl MySqlStore {
         until: Instant,
     ) -> Result<(Result<(Locked, bool), Refusal>, Sheet), Trouble> {
         let LockAsk { slot, client, .. } = ask;
+        self.check_tables()?;
         let appointments = self.appointments(until).await?;
         let mut work = self.link.begin(until).await?;
         let mut sheet = if selections_here {

@@ -84,6 +84,8 @@ pub(crate) struct MySqlStore {
     alone: bool,
     /// Whether our tables are there has been looked at.
     tables_seen: AtomicBool,
+    /// What they lack.
+    tables_lack: RwLock<Option<String>>,
     sweep_every: Duration,
     /// This process' name in the rows it writes.
     gateway: String,
@@ -136,6 +138,7 @@ impl MySqlStore {
             lock_ttl,
             alone,
             tables_seen: AtomicBool::new(false),
+            tables_lack: RwLock::default(),
             sweep_every: config.sweep_every,
             gateway: format!("{:016x}", rand::random::<u64>()),
             epoch: AtomicU64::new(0),
@@ -388,6 +391,7 @@ impl HoldStore for MySqlStore {
             "status": if error.is_none() && self.tables_seen.load(Ordering::Relaxed) { "ok" } else { "away" },
             "events": if is_swept { "swept" } else { "not_swept" },
             "error": error,
+            "tables_lack": *self.tables_lack.read(),
             "bookings": self.bookings_health(),
         }})
     }

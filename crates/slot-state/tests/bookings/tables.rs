@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
-use slot_state::{BookError, BookRefusal, NewBooking, Refusal, StoreError};
+use slot_state::{BookError, BookRefusal, HoldError, NewBooking, Refusal, StoreError};
 use support::{MariaDb, eventually};
 
 use crate::house::{House, LONG, SOON, book_refusal, new_booking, refusal, slot};
@@ -178,6 +178,36 @@ async fn what_others_booked_is_neither_locked_nor_booked_though_nobody_has_seen_
         }
         site.maria.run(&format!("UPDATE {APPOINTMENTS} SET status = 'cancelled'")).await;
         house.confirm(slot("10:00"), "ann").await.expect("free again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_table_of_locks_lets_two_have_one_slot_nobody_gets_it() {
+    for site in [Site::with_redis().await, Site::on_mysql().await] {
+        drop(site.house(LONG).await);
+        let locks = "wp_appointease_slot_locks";
+        let twice = "('2031-03-01', '10:00', 7, 'x', '2031-03-01')";
+        site.maria
+            .run(&format!(
+                "ALTER TABLE {locks} DROP KEY slotcast_slot, ADD KEY (`date`, `time`); \
+                 INSERT INTO {locks} (`date`, `time`, employee_id, client_id, expires_at) VALUES {twice}, {twice}"
+            ))
+            .await;
+        let house = site.house(LONG).await;
+        for ask in ["10:00", "11:00"] {
+            let refused = house.lock(slot(ask), "ann").await;
+            assert!(matches!(refused, Err(HoldError::Store(_))), "{refused:?}");
+            let refused = house.confirm(slot(ask), "ann").await;
+            assert!(matches!(refused, Err(BookError::Store(_))), "{refused:?}");
+        }
+        house.select(slot("10:00"), "ann").await.expect("selections go on");
+        let storage = *house.store.storage().borrow();
+        assert!(storage.writable, "the store is well otherwise");
+        let lack = house.store.health()["mysql"]["tables_lack"].to_string();
+        assert!(lack.contains("several locks of one slot"), "{lack}");
+        site.maria.run(&format!("DELETE FROM {locks}")).await;
+        let mended = site.house(LONG).await;
+        mended.lock(slot("10:00"), "ann").await.expect("granted");
     }
 }
 

@@ -41,6 +41,7 @@ impl MySqlStore {
         selections_here: bool,
         until: Instant,
     ) -> Result<Tried, Fault> {
+        self.check_tables()?;
         let Some(appointments) = self.appointments(until).await? else {
             return Err(Trouble::no_table("there is no table of appointments").into());
         };
