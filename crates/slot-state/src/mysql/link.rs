@@ -243,6 +243,8 @@ pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Trou
     }
 }
 
+/// A unique key has such a row.
+pub(super) const DUPLICATE: u16 = 1062;
 /// Errors about a value: see [`Trouble::Value`].
 const NOT_TAKEN: [u16; 10] = [1048, 1216, 1264, 1265, 1292, 1366, 1406, 1452, 3819, 4025];
 
@@ -261,7 +263,7 @@ pub(super) fn classify(error: Error) -> Trouble {
     match error {
         // Lock wait, deadlock; MariaDB's and Galera's "record has changed".
         Error::Server(error) if [1205, 1213, 1020].contains(&error.code) => Trouble::Conflict,
-        Error::Server(error) if error.code == 1062 => Trouble::Duplicate,
+        Error::Server(error) if error.code == DUPLICATE => Trouble::Duplicate,
         // No table, no column, a column without a default.
         Error::Server(error) if [1146, 1054, 1364].contains(&error.code) => {
             Trouble::NoTable { why: text, code: Some(error.code) }

@@ -129,6 +129,41 @@ async fn what_a_column_cannot_hold_is_named_field_by_field() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_text_holds_so_many_bytes_whatever_its_letters() {
+    let site = Site::on_mysql().await;
+    site.maria.run(&format!("ALTER TABLE {APPOINTMENTS} MODIFY notes tinytext")).await;
+    let house = site.house(LONG).await;
+    let mut ask = full("10:00");
+    ask.customer.notes = Some("ü".repeat(128));
+    let wrong = fields(book_refusal(house.store.confirm(ask.clone()).await));
+    assert_eq!(wrong["notes"], "must be at most 255 bytes");
+    ask.customer.notes = Some("ü".repeat(127));
+    house.store.confirm(ask).await.expect("booked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unique_key_of_the_sites_own_is_no_booking_of_the_slot() {
+    let site = Site::on_mysql().await;
+    let house = site.house(LONG).await;
+    house.confirm(slot("10:00"), "ann").await.expect("booked");
+    site.maria.run(&format!("ALTER TABLE {APPOINTMENTS} ADD UNIQUE KEY mail (email)")).await;
+    let twice = house.confirm_with(slot("11:00"), "ann", "k2").await;
+    assert!(matches!(twice, Err(BookError::Store(StoreError::Refusing(_)))), "{twice:?}");
+    let counted = house.heard.count(|seen| matches!(seen, slot_state::Observation::BookingFailed(1062)));
+    assert_eq!(counted, 1);
+    // With one that lets no time be used twice, a cancelled appointment stands in the way: another time does.
+    site.maria
+        .run(&format!(
+            "UPDATE {APPOINTMENTS} SET status = 'cancelled'; \
+             ALTER TABLE {APPOINTMENTS} DROP KEY mail, ADD UNIQUE KEY once (employee_id, appointment_date)"
+        ))
+        .await;
+    let taken = house.confirm_with(slot("10:00"), "bob", "k").await;
+    assert_eq!(book_refusal(taken), BookRefusal::SlotBooked);
+    house.confirm_with(slot("11:00"), "bob", "k").await.expect("booked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_table_bookings_are_refused_until_there_is_one_and_a_changed_one_is_looked_at_anew() {
     let maria = MariaDb::start().await;
     maria.wordpress_options().await;

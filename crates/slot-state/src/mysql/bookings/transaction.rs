@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::MySqlStore;
 use super::super::appointments::{Appointments, not_storable};
-use super::super::link::{Trouble, Work};
+use super::super::link::{DUPLICATE, Trouble, Work};
 use super::super::queries::slot_params;
 use super::super::sheet::Sheet;
 use super::{Booked, First, key_params};
@@ -208,7 +208,15 @@ impl MySqlStore {
                 let why = format!("{} gives its rows no number", appointments.table);
                 return Err(Trouble::no_table(why));
             }
-            Err(Trouble::Duplicate) => return Ok(Err(BookRefusal::SlotBooked)),
+            Err(Trouble::Duplicate) => {
+                let (employee, begins, _) = Appointments::slot_params(ask.slot);
+                if work.row(&appointments.any, (employee, begins)).await?.is_some() {
+                    return Ok(Err(BookRefusal::SlotBooked));
+                }
+                // A unique key of the site's own, on something that others have too: no other time would do either.
+                let why = "a unique key of the site's own is in the way".to_owned();
+                return Err(Trouble::Refused { why, code: DUPLICATE });
+            }
             Err(Trouble::Value { column: Some(column), code }) => return unfit(column, code).map(Err),
             Err(trouble) => return Err(trouble),
         };
