@@ -98,6 +98,8 @@ async fn what_makes_a_database_slow_or_useless_is_said_at_the_start_and_by_migra
     let gateway = Gateway::builder().with("mysql.url", maria.url()).start().await;
     let index = gateway.logs().eventually_event("appointments_index_missing").await["message"].clone();
     gateway.logs().eventually_event("mysql_binlog_statement").await;
+    let page = Page::of(&gateway, "alice").await;
+    page.lock(&Room::tomorrow_of(1), "10:00").await.assert_error("store_unavailable");
     let dry = migrate(&maria.url(), &["--dry-run"]).await;
     assert!(out(&dry).contains("-- warning: the server's binlog_format is STATEMENT"), "{dry:?}");
     assert!(!out(&dry).contains("CREATE INDEX"), "the guard is an index: {dry:?}");

@@ -13,7 +13,7 @@ use super::link::{Trouble, Work, take};
 use super::queries::room_params;
 use super::sheet::{Sheet, TRANSIENT_TTL};
 use super::transients::{option_name, timeout_name};
-use crate::event::{Absence, Change, Observation, Source};
+use crate::event::{Absence, Change, Observation, SlotFact, Source};
 use crate::hold::ActorId;
 use crate::slot::{Room, Slot, SlotTime};
 use crate::store::{StorageMode, StoreError};
@@ -214,6 +214,16 @@ impl MySqlStore {
         work.run(&self.queries.put_options(length), params).await.map(drop)
     }
 
+    /// Whether a hold is gone before its time.
+    fn went_early(&self, room: Room, fact: &SlotFact) -> bool {
+        let (slot, now) = (room.slot(fact.time), Instant::now());
+        let lives = || {
+            self.picture.lock(slot).is_some_and(|held| held.deadline > now)
+                || self.picture.selection(slot).is_some_and(|held| held.deadline > now)
+        };
+        fact.selection.is_none() && fact.lock.is_none() && lives()
+    }
+
     /// Tells the picture all that a sheet says about these rooms.
     pub(super) fn tell(
         &self,
@@ -235,7 +245,12 @@ impl MySqlStore {
             let absence = |slot: Slot| if given_up.contains(&slot) { Absence::ByHolder } else { absence };
             let facts =
                 times.into_iter().map(|time| room.slot(time)).map(|slot| sheet.fact(slot, absence(slot)));
-            changed += self.picture.apply(Change { room: *room, seq, source, actor, facts: facts.collect() });
+            let facts: SmallVec<[SlotFact; 2]> = facts.collect();
+            if source == Source::Read && facts.iter().any(|fact| self.went_early(*room, fact)) {
+                // With a booking, perhaps.
+                self.picture.doubt_booked(*room);
+            }
+            changed += self.picture.apply(Change { room: *room, seq, source, actor, facts });
         }
         changed
     }
