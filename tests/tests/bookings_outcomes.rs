@@ -166,7 +166,7 @@ async fn on_redis_with_mysql() {
     maria.appointments().await;
     let builder = Gateway::builder().redis_at(&redis.url()).with("mysql.url", maria.url());
     let gateway = builder.start().await;
-    gateway.eventually_ready().await;
+    gateway.eventually_well_with_mysql().await;
     play_all(&gateway).await;
 }
 

@@ -146,8 +146,8 @@ async fn races(maria: MariaDb, builder: GatewayBuilder) {
     // A machine that others use, too, may take its time for a crowd.
     let builder = builder.with("mysql.url", maria.url()).with("mysql.command_timeout_ms", 10_000);
     let (one, other) = tokio::join!(builder.clone().start(), builder.start());
-    one.eventually_ready().await;
-    other.eventually_ready().await;
+    one.eventually_well_with_mysql().await;
+    other.eventually_well_with_mysql().await;
     let mut pages = Vec::new();
     for number in 0..BROWSERS {
         pages.push(Page::of([&one, &other][number % 2], &format!("browser-{number}")).await);

@@ -1,7 +1,8 @@
 //! Tables of appointments as nobody would want them, and what slotcast makes of them: what is booked is shown, whatever can
 //! be booked is booked once, and what cannot is refused without harm to anything else.
 
-use support::{Gateway, LegacyPage, MariaDb, Page, Room};
+use serde_json::json;
+use support::{CUSTOMER_WORDS, Gateway, LegacyPage, MariaDb, PATIENCE, Page, Room, eventually};
 
 const TABLE: &str = "wp_appointease_appointments";
 
@@ -87,6 +88,7 @@ async fn a_trigger_that_refuses_harms_nothing_else() {
     for _ in 0..3 {
         page.confirm(&room, "10:00", "k").await.assert_error("store_unavailable");
     }
+    assert_eq!(gateway.logs().eventually_event("booking_failed").await["code"], 1644);
     page.eventually_locked(&room, &["10:00"]).await;
     page.select(&room, "11:00").await.assert_ok("selected");
     gateway.eventually_ready().await;
@@ -95,6 +97,63 @@ async fn a_trigger_that_refuses_harms_nothing_else() {
     page.confirm(&room, "10:00", "k").await.assert_ok("confirmed");
     let count: Vec<u64> = maria.query(&format!("SELECT COUNT(*) FROM {TABLE}")).await;
     assert_eq!(count, [1]);
+}
+
+#[tokio::test]
+async fn what_the_database_never_takes_is_logged_by_its_number_and_counted() {
+    let (maria, gateway) = site(&format!("ALTER TABLE {TABLE} MODIFY strong_id varchar(10)")).await;
+    let room = Room::tomorrow_of(1);
+    let page = Page::watching(&gateway, "alice", &room).await;
+    page.confirm(&room, "10:00", "k").await.assert_error("store_unavailable");
+    let failed = gateway.logs().eventually_event("booking_failed").await;
+    assert_eq!((&failed["code"], &failed["time"]), (&json!(1406), &json!("10:00")), "{failed}");
+    assert_eq!(failed["reason"], "a value does not fit the column strong_id");
+
+    // A customer who writes like a message of the database.
+    maria
+        .run(&format!(
+            "ALTER TABLE {TABLE} MODIFY strong_id varchar(20); CREATE TABLE ages (age int) ENGINE=InnoDB; \
+             CREATE TRIGGER t BEFORE INSERT ON {TABLE} FOR EACH ROW \
+             INSERT INTO ages VALUES (CAST(NEW.name AS INTEGER))"
+        ))
+        .await;
+    let mut frame = room.confirm_frame("10:00", "k2");
+    frame["name"] = json!("Column Zebedee");
+    page.ask(frame).await.assert_error("store_unavailable");
+    eventually("both are logged", PATIENCE, async || {
+        (gateway.log_events("booking_failed").len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.log_events("booking_failed")[1]["code"], 1292);
+    for word in CUSTOMER_WORDS {
+        let said = |line: &String| line.to_lowercase().contains(&word.to_lowercase());
+        assert!(!gateway.logs().lines().iter().any(said), "{word} is in the log");
+    }
+    let metrics = LegacyPage::of(&gateway).get("/metrics").await.body;
+    for code in [1406, 1292] {
+        let counted = format!("slotcast_bookings_failed_total{{code=\"{code}\"}} 1\n");
+        assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn health_says_that_appointments_cannot_be_read_for_as_long_as_they_cannot() {
+    let (maria, gateway) = site("DO 1").await;
+    let operator = LegacyPage::of(&gateway);
+    let unreadable = async || {
+        operator.get("/health").await.json["stores"]["mysql"]["bookings"]["bookings_unreadable"].clone()
+    };
+    let room = Room::tomorrow_of(1);
+    let _page = Page::watching(&gateway, "alice", &room).await;
+    assert_eq!(unreadable().await, json!(null));
+    maria.run(&format!("ALTER TABLE {TABLE} DROP COLUMN status")).await;
+    eventually("it says which column is missing", PATIENCE, async || {
+        unreadable().await.as_str().is_some_and(|why| why.contains("no column status")).then_some(())
+    })
+    .await;
+    gateway.logs().eventually_event("bookings_unreadable").await;
+    maria.run(&format!("ALTER TABLE {TABLE} ADD COLUMN status varchar(20) DEFAULT 'confirmed'")).await;
+    eventually("it can read again", PATIENCE, async || unreadable().await.is_null().then_some(())).await;
 }
 
 #[tokio::test]

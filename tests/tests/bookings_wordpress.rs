@@ -18,7 +18,7 @@ async fn site() -> (MariaDb, WordPress) {
 
 async fn serve(maria: &MariaDb, builder: GatewayBuilder) -> Gateway {
     let gateway = builder.with("mysql.url", maria.url()).start().await;
-    gateway.eventually_ready().await;
+    gateway.eventually_well_with_mysql().await;
     gateway
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use support::{MariaDb, WordPress, run_slotcast};
+use support::{Gateway, MariaDb, PATIENCE, Page, RedisServer, Room, WordPress, eventually, run_slotcast};
 
 async fn migrate(url: &str, args: &[&str]) -> Output {
     run_slotcast(&[&["migrate"], args].concat(), &[("SLOTCAST_MYSQL_URL", url)]).await
@@ -48,18 +48,70 @@ async fn the_script_of_a_dry_run_does_the_same_by_hand() {
 }
 
 #[tokio::test]
-async fn the_configured_prefix_and_store_are_used() {
+async fn the_configured_prefix_is_used() {
     let maria = MariaDb::start().await;
-    let environment = [
-        ("SLOTCAST_MYSQL_URL", &*maria.url()),
-        ("SLOTCAST_MYSQL_TABLE_PREFIX", "shop_"),
-        ("SLOTCAST_REDIS_URL", "redis://127.0.0.1:9"),
-    ];
+    let environment = [("SLOTCAST_MYSQL_URL", &*maria.url()), ("SLOTCAST_MYSQL_TABLE_PREFIX", "shop_")];
     let made = run_slotcast(&["migrate"], &environment).await;
     assert_eq!(made.status.code(), Some(0), "{made:?}");
     assert!(out(&made).contains("warning: there is no table shop_options"), "{made:?}");
-    let mode = maria.query::<String>("SELECT mode FROM shop_appointease_storage WHERE id = 1").await;
-    assert_eq!(mode, ["redis"]);
+    let rows = maria.query::<u64>("SELECT COUNT(*) FROM shop_appointease_storage").await;
+    assert_eq!(rows, [2]);
+}
+
+#[tokio::test]
+async fn whichever_stores_it_is_run_with_the_first_gateway_begins_on_its_own() {
+    let record = "SELECT mode, epoch FROM wp_appointease_storage WHERE id = 1";
+    for (with_redis, mode, epoch) in [(true, "redis", 1), (false, "mysql", 2)] {
+        let maria = MariaDb::start().await;
+        maria.wordpress_options().await;
+        maria.appointments().await;
+        assert_eq!(migrate(&maria.url(), &[]).await.status.code(), Some(0));
+        assert_eq!(maria.query::<(String, u64)>(record).await, [(String::new(), 0)]);
+        let redis = if with_redis { Some(RedisServer::start().await) } else { None };
+        let mut builder = Gateway::builder().with("mysql.url", maria.url());
+        if let Some(redis) = &redis {
+            builder = builder.redis_at(&redis.url());
+        }
+        let gateway = builder.start().await;
+        gateway.eventually_well_with_mysql().await;
+        let page = Page::of(&gateway, "alice").await;
+        let room = Room::tomorrow_of(1);
+        let locked = page.lock(&room, "10:00").await.assert_ok("locked");
+        assert_eq!(locked.text("storage"), mode);
+        let expected = [(mode.to_owned(), epoch)];
+        eventually("the database has it", PATIENCE, async || {
+            (maria.query::<(String, u64)>(record).await == expected).then_some(())
+        })
+        .await;
+        for event in ["storage_switched", "storage_followed"] {
+            assert!(gateway.log_events(event).is_empty(), "{event} with {mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_makes_a_database_slow_or_useless_is_said_at_the_start_and_by_migrate() {
+    let maria = MariaDb::start_with(&["--log-bin", "--binlog-format=STATEMENT"]).await;
+    maria.wordpress_options().await;
+    maria.appointments().await;
+    maria.run("ALTER TABLE wp_appointease_appointments DROP KEY employee_date").await;
+    let gateway = Gateway::builder().with("mysql.url", maria.url()).start().await;
+    let index = gateway.logs().eventually_event("appointments_index_missing").await["message"].clone();
+    gateway.logs().eventually_event("mysql_binlog_statement").await;
+    let page = Page::of(&gateway, "alice").await;
+    page.lock(&Room::tomorrow_of(1), "10:00").await.assert_error("store_unavailable");
+    let dry = migrate(&maria.url(), &["--dry-run"]).await;
+    assert!(out(&dry).contains("-- warning: the server's binlog_format is STATEMENT"), "{dry:?}");
+    assert!(!out(&dry).contains("CREATE INDEX"), "the guard is an index: {dry:?}");
+    drop(gateway);
+
+    let (_, statement) = index.as_str().expect("a sentence").split_once("; ").expect("a statement");
+    maria.run(&format!("{statement}; SET GLOBAL binlog_format = 'MIXED'")).await;
+    let gateway = Gateway::builder().with("mysql.url", maria.url()).start().await;
+    gateway.eventually_well_with_mysql().await;
+    for event in ["appointments_index_missing", "mysql_binlog_statement", "mysql_table_warning"] {
+        assert!(gateway.log_events(event).is_empty(), "{event}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::commands::Commands;
 use crate::config::{Config, Listen, Security};
 use crate::http;
-use crate::observe::metrics::{KindLabel, Metrics};
+use crate::observe::metrics::{CodeLabel, KindLabel, Metrics};
 use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
@@ -219,6 +219,9 @@ impl Watcher for Watching {
             Observation::StoreTime(time) => self.metrics.store_time.observe(time.as_secs_f64()),
             Observation::StoreError(kind) => {
                 _ = self.metrics.store_errors.get_or_create(&KindLabel { kind }).inc()
+            }
+            Observation::BookingFailed(code) => {
+                _ = self.metrics.bookings_failed.get_or_create(&CodeLabel { code }).inc()
             }
             Observation::ForeignSkipped => _ = self.metrics.foreign_skipped.inc(),
             Observation::Repaired(slots) => _ = self.metrics.repaired.inc_by(slots as u64),

@@ -107,8 +107,9 @@ async fn answer_poll(
 
 /// How long a selection lives by the polls of a page that polls every `interval` seconds.
 fn lifetime(usual: Duration, interval: Option<u64>) -> Duration {
-    match interval.map(Duration::from_secs) {
-        Some(interval) if interval + SLACK > usual => (interval + SLACK).min(LONGEST.max(usual)),
+    // Anybody may say any interval.
+    match interval.map(|seconds| Duration::from_secs(seconds).saturating_add(SLACK)) {
+        Some(lifetime) if lifetime > usual => lifetime.min(LONGEST.max(usual)),
         _ => usual,
     }
 }
@@ -154,7 +155,8 @@ mod tests {
     #[test]
     fn a_slow_pages_selection_outlives_its_interval_but_not_by_much() {
         let usual = Duration::from_secs(10);
-        for (interval, seconds) in [(None, 10), (Some(5), 10), (Some(15), 20), (Some(120), 20), (Some(0), 10)]
+        for (interval, seconds) in
+            [(None, 10), (Some(5), 10), (Some(15), 20), (Some(120), 20), (Some(0), 10), (Some(u64::MAX), 20)]
         {
             assert_eq!(lifetime(usual, interval), Duration::from_secs(seconds), "{interval:?}");
         }

@@ -100,6 +100,8 @@ pub enum Observation {
     StoreTime(Duration),
     /// A store did not answer well; the kind.
     StoreError(&'static str),
+    /// The database refuses a booking for good, with an error of this number; 0 where slotcast itself sees why.
+    BookingFailed(u16),
     /// A value under one of our keys that cannot be read was passed over.
     ForeignSkipped,
     /// The periodic comparison found and repaired this many slots.

@@ -36,7 +36,7 @@ pub use hold::{
 };
 pub use mysql::{
     Backlog, ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, Outbox, TableChange,
-    Untold, check_mysql_url, migrate,
+    Untold, Warning, check_mysql_url, migrate,
 };
 pub use open::{OpenStore, StoreConfig, open};
 pub use picture::Picture;

@@ -43,7 +43,6 @@ impl Site {
         let migration = Migration {
             url: self.maria.url(),
             table_prefix: "wp_".to_owned(),
-            with_redis: self.redis.is_some(),
             appointments_table: None,
             guard_bookings: true,
         };

@@ -35,7 +35,6 @@ impl Migrate {
         Some(Migration {
             url,
             table_prefix,
-            with_redis: config.redis.url.is_some(),
             appointments_table: config.mysql.appointments_table().map(str::to_owned),
             guard_bookings: true,
         })
@@ -68,7 +67,7 @@ fn print(report: &MigrationReport, dry_run: bool, out: &mut impl Write) -> io::R
         writeln!(out, "{comment}nothing is missing")?;
     }
     for warning in &report.warnings {
-        writeln!(out, "{comment}warning: {warning}")?;
+        writeln!(out, "{comment}warning: {}", warning.text)?;
     }
     out.flush()
 }
@@ -84,14 +83,15 @@ fn problems(report: MigrationReport) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use slot_state::TableChange;
+    use slot_state::{TableChange, Warning};
 
     use super::*;
 
     fn report(outcome: ChangeOutcome) -> MigrationReport {
         let (why, statement) = ("t: table is missing".to_owned(), "CREATE TABLE t (\n  id INT\n)".to_owned());
         let changes = vec![TableChange { why, statement, outcome }];
-        MigrationReport { changes, warnings: vec!["strange".to_owned()], ..MigrationReport::default() }
+        let warnings = vec![Warning { event: "mysql_table_warning", text: "strange".to_owned() }];
+        MigrationReport { changes, warnings, ..MigrationReport::default() }
     }
 
     fn printed(report: &MigrationReport, dry_run: bool) -> String {

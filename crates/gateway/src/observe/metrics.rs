@@ -31,7 +31,7 @@ pub struct KindLabel {
     pub kind: &'static str,
 }
 
-/// A WebSocket close code.
+/// A WebSocket close code, or a database's error number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
     /// The code.
@@ -93,6 +93,8 @@ metrics! {
     #[unit(Seconds)]
     store_time: Histogram = latency(), "store_round_trip", "One script's round trip to the store";
     store_errors: Family<KindLabel, Counter> = Family::default(), "store_errors", "Store requests that failed, by kind";
+    bookings_failed: Family<CodeLabel, Counter> = Family::default(),
+        "bookings_failed", "Bookings refused for good by the database, by its error number; 0: the log says why";
     #[unit(Seconds)]
     event_lag: Histogram = latency(), "event_lag", "From a store's event to the picture showing it";
     #[unit(Seconds)]

@@ -127,6 +127,7 @@ impl Database {
     /// Says once that bookings cannot be read, and once that they can again.
     fn note(&self, read: &Result<(), StoreError>) {
         let error = read.as_ref().err();
+        self.mysql.note_booked(error);
         if error.is_none() && self.error.read().is_none() {
             return;
         }

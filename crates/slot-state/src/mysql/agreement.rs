@@ -70,7 +70,7 @@ impl MySqlStore {
 
     async fn read_record(&self, work: &mut Work) -> Result<Record, Trouble> {
         let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
-            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+            return Err(Trouble::no_table("the storage table is empty"));
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
         Ok(Record { epoch, mode: if mode == "mysql" { Store::Mysql } else { Store::Redis } })

@@ -51,6 +51,8 @@ pub(super) struct Appointments {
     pub(super) taken_by_others: String,
     /// As the first, of the booking with this number.
     pub(super) stands: String,
+    /// The number of any appointment at exactly this time, whatever became of it.
+    pub(super) any: String,
     /// Names a new booking.
     pub(super) name: String,
     /// No slot can have two live bookings.
@@ -63,8 +65,10 @@ pub(super) struct Appointments {
 #[derive(Debug)]
 struct Column {
     kind: String,
-    /// In characters.
+    /// In characters, or in bytes.
     length: Option<u64>,
+    /// Its length is in bytes, of which a letter may have several.
+    counts_bytes: bool,
     /// It takes no characters beyond U+FFFF.
     is_narrow: bool,
     /// There is no row without it.
@@ -138,8 +142,10 @@ impl Appointments {
             let is_it = |name: &&String| **name == table || any_case && name.eq_ignore_ascii_case(&table);
             let Some(at) = names.iter().position(|name| is_it(&name)) else { continue };
             let charset: String = take(&mut row, 5)?;
+            let kind: String = take(&mut row, 3)?;
             let column = Column {
-                kind: take(&mut row, 3)?,
+                counts_bytes: kind.ends_with("text") && charset.starts_with("utf8"),
+                kind,
                 length: take(&mut row, 4)?,
                 is_narrow: ["utf8", "utf8mb3", "ucs2"].contains(&charset.as_str()),
                 is_demanding: take(&mut row, 6)?,
@@ -151,7 +157,7 @@ impl Appointments {
         }
         let Some((table, columns)) = tables.into_iter().flatten().next() else { return Ok(None) };
         if let Some(missing) = APPOINTMENT.iter().find(|column| !columns.contains_key(**column)) {
-            return Err(Trouble::NoTable(format!("{table} has no column {missing}")));
+            return Err(Trouble::no_table(format!("{table} has no column {missing}")));
         }
         let engine = work.row(ENGINE, (&table,)).await?;
         let engine: Option<String> = engine.map(|mut row| take(&mut row, 0)).transpose()?.flatten();
@@ -176,6 +182,7 @@ impl Appointments {
         );
         Appointments {
             stands: format!("{taken} AND id = ?"),
+            any: format!("SELECT id FROM {table} WHERE employee_id = ? AND appointment_date = ? LIMIT 1"),
             taken: format!("{taken} LIMIT 1"),
             taken_by_others,
             name: format!("UPDATE {table} SET strong_id = ? WHERE id = ?"),
@@ -211,9 +218,13 @@ impl Appointments {
     pub(super) fn unfit(&self, ask: &NewBooking) -> BTreeMap<&'static str, String> {
         let check = |(column, value): (&'static str, Option<&str>)| {
             let (value, there) = (value?, self.columns.get(column)?);
-            let too_long = there.length.filter(|most| value.chars().count() as u64 > *most);
-            match too_long {
-                Some(most) => Some((column, format!("must be at most {most} characters"))),
+            let (length, unit) = if there.counts_bytes {
+                (value.len(), "bytes")
+            } else {
+                (value.chars().count(), "characters")
+            };
+            match there.length.filter(|most| length as u64 > *most) {
+                Some(most) => Some((column, format!("must be at most {most} {unit}"))),
                 None if there.is_narrow && value.chars().any(|letter| letter > '\u{ffff}') => {
                     Some((column, not_storable(column)))
                 }

@@ -162,7 +162,7 @@ impl MySqlStore {
         let stream = in_time(until, connection.get_binlog_stream(request)).await.map_err(|trouble| {
             let refused = |why| format!("this account needs the right REPLICATION SLAVE (ON *.*): {why}");
             match trouble {
-                Trouble::Store(StoreError::Refusing(why)) => Doubt::lasting(refused(why)),
+                Trouble::Refused { why, .. } => Doubt::lasting(refused(why)),
                 trouble => trouble.into(),
             }
         })?;
@@ -273,7 +273,7 @@ async fn position_in(connection: &mut Conn, until: Instant) -> Result<(Vec<u8>, 
         match in_time(until, connection.query_first::<Row, _>(question)).await {
             Ok(Some(mut row)) => return Ok((take(&mut row, 0)?, take(&mut row, 1)?)),
             Ok(None) => {}
-            Err(Trouble::Store(StoreError::Refusing(why))) => refusal = Some(why),
+            Err(Trouble::Refused { why, .. }) => refusal = Some(why),
             Err(trouble) => return Err(trouble.into()),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use jiff::civil::Date;
 use mysql_async::{Row, Value};
+use parking_lot::Mutex;
 
 use super::MySqlStore;
 use super::appointments::Appointments;
@@ -16,12 +17,28 @@ use crate::picture::BookedSlots;
 use crate::slot::{EmployeeId, Room, SlotTime, parse_date};
 use crate::store::StoreError;
 
+/// Why bookings cannot be read, if so.
+#[derive(Default)]
+pub(super) struct Unreadable(Mutex<Option<String>>);
+
 impl MySqlStore {
+    /// What came of reading bookings, whoever found it out.
+    pub(crate) fn note_booked(&self, error: Option<&StoreError>) {
+        *self.unreadable.0.lock() = error.map(ToString::to_string);
+    }
+
+    /// For `/health`.
+    pub(super) fn bookings_health(&self) -> serde_json::Value {
+        let mut health = self.following.health();
+        health["bookings_unreadable"] = serde_json::json!(*self.unreadable.0.lock());
+        health
+    }
+
     /// All bookings in these rooms; a room without any is missing. Where there is no table of appointments, there are
     /// none.
     pub(crate) async fn read_booked(&self, rooms: &[Room]) -> Result<HashMap<Room, BookedSlots>, StoreError> {
         let read = self.try_read_booked(rooms).await;
-        if matches!(read, Err(Trouble::NoTable(_))) {
+        if matches!(read, Err(Trouble::NoTable { .. })) {
             self.forget_appointments();
         }
         read.map_err(|trouble| self.failed(trouble))

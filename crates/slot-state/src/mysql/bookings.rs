@@ -92,11 +92,12 @@ impl MySqlStore {
                     sleep(pause).await;
                     pause = PAUSE.min(pause * 2);
                 }
-                Trouble::NoTable(_) if is_table_known => {
+                Trouble::NoTable { .. } if is_table_known => {
                     self.forget_appointments();
                     is_table_known = false;
                 }
                 trouble => {
+                    self.report(ask, &trouble);
                     self.look_if_here(ask, selections_here);
                     return Err(BookFault::Book(self.failed(trouble).into()));
                 }
@@ -119,7 +120,7 @@ impl MySqlStore {
     async fn answer_too_late(&self, ask: &NewBooking, until: Instant) -> Result<Booked, BookError> {
         let answer = async {
             let row = self.link.ask(&self.queries.first_answer, key_params(ask), until).await?;
-            row.map_or(Ok(Err(BookRefusal::SlotBooked)), |row| first_answer(row, ask))
+            row.map_or(Ok(Err(BookRefusal::SlotBooked)), |row| Ok(First::read(row, ask)?.answer()))
         };
         let booking = answer.await.map_err(|trouble: Trouble| self.failed(trouble))??;
         Ok(Booked { booking, is_new: false })
@@ -142,7 +143,7 @@ impl MySqlStore {
         tracing::info!(event = "commit_read_back", storage = "mysql", booked = row.is_some());
         self.look_if_here(ask, true);
         let Some(row) = row else { return Ok(None) };
-        match first_answer(row, ask).map_err(|trouble| self.failed(trouble))? {
+        match First::read(row, ask).map_err(|trouble| self.failed(trouble))?.answer() {
             Ok(booking) => {
                 self.picture.add_booked(ask.slot, booking.clone(), ask.actor);
                 self.outbox_grew.notify_one();
@@ -170,6 +171,31 @@ impl MySqlStore {
         Ok(forgotten)
     }
 
+    /// A refusal that trying again does not change would be seen by nobody: the customer is told that the store is away.
+    /// Of the database's own words nothing is said: they may quote what the customer wrote.
+    fn report(&self, ask: &NewBooking, trouble: &Trouble) {
+        let (code, reason) = match trouble {
+            Trouble::Value { column, code } => {
+                // A message may quote a customer who writes like a message.
+                let known = self.known_appointments();
+                let is_column = |name: &&str| known.is_some_and(|appointments| appointments.has(name));
+                let column = column.as_deref().filter(is_column).unwrap_or("it does not name");
+                (*code, format!("a value does not fit the column {column}"))
+            }
+            Trouble::Refused { code, .. } | Trouble::NoTable { code: Some(code), .. } => {
+                (*code, "the database refuses it; its manual says what this error number means".to_owned())
+            }
+            Trouble::NoTable { why, code: None } => (0, why.clone()),
+            Trouble::Conflict | Trouble::Duplicate | Trouble::Store(_) => return,
+        };
+        self.picture.observe(Observation::BookingFailed(code));
+        let (date, employee_id) = (ask.slot.room.date, ask.slot.room.employee_id.get());
+        tracing::warn!(
+            event = "booking_failed", storage = "mysql", code, reason, %date, employee_id, time = %ask.slot.time,
+            "such bookings cannot be made until that is mended"
+        );
+    }
+
     fn look_if_here(&self, ask: &NewBooking, selections_here: bool) {
         if selections_here {
             crate::store::HoldStore::look(self, &[ask.slot]);
@@ -182,10 +208,23 @@ fn key_params(ask: &NewBooking) -> (String, Vec<u8>) {
     (ask.client.to_string(), Sha256::digest(ask.key.as_str()).to_vec())
 }
 
-/// What came of the first request with this key; refused if it was for something else.
-fn first_answer(mut row: Row, ask: &NewBooking) -> Result<Result<Booking, BookRefusal>, Trouble> {
-    let request: Vec<u8> = take(&mut row, 0)?;
-    let (appointment_id, strong_id): (u64, String) = (take(&mut row, 1)?, take(&mut row, 2)?);
-    let is_same = request == ask.fingerprint();
-    Ok(if is_same { Ok(Booking { appointment_id, strong_id }) } else { Err(BookRefusal::OtherData) })
+/// What came of the first request with a key.
+struct First {
+    booking: Booking,
+    /// It asked for the same.
+    is_same: bool,
+}
+
+impl First {
+    fn read(mut row: Row, ask: &NewBooking) -> Result<Self, Trouble> {
+        let request: Vec<u8> = take(&mut row, 0)?;
+        let (appointment_id, strong_id): (u64, String) = (take(&mut row, 1)?, take(&mut row, 2)?);
+        let is_same = request == ask.fingerprint();
+        Ok(First { booking: Booking { appointment_id, strong_id }, is_same })
+    }
+
+    /// To whoever comes with the key again.
+    fn answer(self) -> Result<Booking, BookRefusal> {
+        if self.is_same { Ok(self.booking) } else { Err(BookRefusal::OtherData) }
+    }
 }

@@ -1,6 +1,7 @@
 //! What a database has of the tables that matter, read from its own catalogue.
 //! Used by `migrate`. Invariant: every question has a deadline, since the library has none.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
@@ -9,7 +10,7 @@ use tokio::time::timeout;
 
 use super::guard::LIVE;
 use super::migrate::MigrateError;
-use super::schema::{Existing, Wanted, quoted};
+use super::schema::{Existing, VIEW, Wanted, quoted};
 
 /// The longest a connection or a question may take.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Database {
         let tables = format!("SELECT table_name, engine FROM information_schema.tables WHERE {of_ours}");
         for (table, engine) in self.ask::<(String, Option<String>)>(&tables, names.clone()).await? {
             let Some(name) = found(&table) else { continue };
-            existing.tables.entry(name).or_default().engine = engine.unwrap_or_else(|| "a view".to_owned());
+            existing.tables.entry(name).or_default().engine = engine.unwrap_or_else(|| VIEW.to_owned());
         }
         let columns = format!(
             "SELECT table_name, column_name, character_maximum_length \
@@ -93,14 +94,19 @@ impl Database {
         }
         // A key on an expression has no column, one on a column's beginning a sub_part: neither guards slots.
         let keys = format!(
-            "SELECT table_name, GROUP_CONCAT(column_name) FROM information_schema.statistics \
-             WHERE {of_ours} AND non_unique = 0 GROUP BY table_name, index_name \
-             HAVING COUNT(sub_part) = 0 AND COUNT(*) = COUNT(column_name)"
+            "SELECT table_name, COALESCE(GROUP_CONCAT(column_name ORDER BY seq_in_index), ''), \
+             MAX(non_unique) = 0 AND COUNT(sub_part) = 0 AND COUNT(*) = COUNT(column_name) \
+             FROM information_schema.statistics WHERE {of_ours} GROUP BY table_name, index_name"
         );
-        for (table, columns) in self.ask::<(String, String)>(&keys, names.clone()).await? {
+        for (table, columns, is_unique) in self.ask::<(String, String, bool)>(&keys, names.clone()).await? {
             let Some(there) = found(&table).and_then(|name| existing.tables.get_mut(&name)) else { continue };
-            there.unique.push(columns.split(',').map(str::to_ascii_lowercase).collect());
+            let columns: Vec<String> = columns.split(',').map(str::to_ascii_lowercase).collect();
+            if is_unique {
+                there.unique.push(columns.iter().cloned().collect());
+            }
+            there.keys.push(columns);
         }
+        existing.binlog_format = self.binlog_format().await?;
 
         let locks = existing.tables.get(&wanted.locks());
         if locks.is_some_and(|locks| locks.has_slots() && !locks.guards_slots()) {
@@ -118,6 +124,14 @@ impl Database {
             existing.storage_rows = self.ask::<u64>(&rows, ()).await?.into_iter().collect();
         }
         Ok(existing)
+    }
+
+    async fn binlog_format(&mut self) -> Result<Option<String>, MigrateError> {
+        let question = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')";
+        let mut settings: BTreeMap<String, String> =
+            self.ask::<(String, String)>(question, ()).await?.into_iter().collect();
+        let is_kept = settings.get("log_bin").is_some_and(|log_bin| log_bin == "ON");
+        Ok(settings.remove("binlog_format").filter(|_| is_kept))
     }
 
     async fn duplicate_locks(&mut self, locks: &str) -> Result<Vec<String>, MigrateError> {

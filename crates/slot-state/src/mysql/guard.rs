@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::schema::{ALTER, Existing, ExistingTable, Plan, Wanted, quoted};
+use super::schema::{ALTER, Existing, ExistingTable, Plan, VIEW, Wanted, Warning, quoted};
 
 /// What a table of appointments has; without one of these it is something else.
 pub(super) const APPOINTMENT: [&str; 6] =
@@ -20,6 +20,15 @@ pub(super) fn serves_as_guard(columns: &BTreeSet<String>) -> bool {
     let has = |column: &str| columns.contains(column);
     let others = columns.len() - usize::from(has(LIVE_COLUMN));
     has("employee_id") && has("appointment_date") && others == 2
+}
+
+/// Whether by a key on these columns one employee's day is found without reading all others.
+fn finds_a_day(columns: &[String]) -> bool {
+    match columns {
+        [first, ..] if first == "appointment_date" => true,
+        [first, second, ..] => first == "employee_id" && second == "appointment_date",
+        _ => false,
+    }
 }
 
 impl Wanted {
@@ -45,7 +54,7 @@ impl Plan {
     pub(super) fn guard_bookings(&mut self, wanted: &Wanted, existing: &Existing) {
         let Some((name, table)) = wanted.appointments_in(existing) else {
             let name = &wanted.appointments[0];
-            self.warnings.push(format!("there is no table {name}: until there is one, bookings are refused"));
+            self.warn(format!("there is no table {name}: until there is one, bookings are refused"));
             return;
         };
         let missing: Vec<_> =
@@ -60,9 +69,23 @@ impl Plan {
         };
         match in_the_way {
             Some(why) if wanted.guard_bookings => self.blockers.push(why),
-            Some(why) => self.warnings.push(why),
+            Some(why) => self.warn(why),
             None if wanted.guard_bookings && table.lacks_guard() => self.add_guard(name, table, existing),
             None => {}
+        }
+        // The guard is an index too, if it comes.
+        let is_guarded = self.steps.iter().any(|step| step.table == *name);
+        if missing.is_empty()
+            && table.engine != VIEW
+            && !is_guarded
+            && !table.keys.iter().any(|key| finds_a_day(key))
+        {
+            let text = format!(
+                "{name} has no index on employee_id and appointment_date: each look at what is booked reads all of it; \
+                 CREATE INDEX `slotcast_employee_date` ON {} (`employee_id`, `appointment_date`)",
+                quoted(name)
+            );
+            self.warnings.push(Warning { event: "appointments_index_missing", text });
         }
     }
 

@@ -32,7 +32,12 @@ pub(super) enum Trouble {
     /// A unique row is there already: trying again may find it.
     Duplicate,
     /// A table or column is not there, or one that is new must be filled.
-    NoTable(String),
+    NoTable {
+        /// In words.
+        why: String,
+        /// The database's number for it, where it said so itself.
+        code: Option<u16>,
+    },
     /// A value that a column does not take: the request's fault. Names the column, never the value.
     Value {
         /// If the database says.
@@ -40,8 +45,22 @@ pub(super) enum Trouble {
         /// The database's number for it.
         code: u16,
     },
+    /// The database does not do it, and says why.
+    Refused {
+        /// In its own words, which may name anybody.
+        why: String,
+        /// Its number for it.
+        code: u16,
+    },
     /// Anything else.
     Store(StoreError),
+}
+
+impl Trouble {
+    /// Something that must be there is not, in words of ours.
+    pub(super) fn no_table(why: impl Into<String>) -> Self {
+        Trouble::NoTable { why: why.into(), code: None }
+    }
 }
 
 impl From<Trouble> for StoreError {
@@ -49,7 +68,7 @@ impl From<Trouble> for StoreError {
         match trouble {
             // Others were in the way again and again: nothing is wrong with the store.
             Trouble::Conflict | Trouble::Duplicate => StoreError::Timeout,
-            Trouble::NoTable(why) => StoreError::Refusing(why),
+            Trouble::NoTable { why, .. } | Trouble::Refused { why, .. } => StoreError::Refusing(why),
             Trouble::Value { column, code } => {
                 let column = column.unwrap_or_default();
                 StoreError::Strange(format!("error {code}: a value does not fit the column {column}"))
@@ -163,7 +182,7 @@ impl Work {
         params: impl Into<Params>,
     ) -> Result<Vec<Row>, Trouble> {
         match self.rows(sql, params).await {
-            Err(Trouble::NoTable(_)) => Ok(Vec::new()),
+            Err(Trouble::NoTable { .. }) => Ok(Vec::new()),
             other => other,
         }
     }
@@ -224,6 +243,8 @@ pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Trou
     }
 }
 
+/// A unique key has such a row.
+pub(super) const DUPLICATE: u16 = 1062;
 /// Errors about a value: see [`Trouble::Value`].
 const NOT_TAKEN: [u16; 10] = [1048, 1216, 1264, 1265, 1292, 1366, 1406, 1452, 3819, 4025];
 
@@ -242,9 +263,11 @@ pub(super) fn classify(error: Error) -> Trouble {
     match error {
         // Lock wait, deadlock; MariaDB's and Galera's "record has changed".
         Error::Server(error) if [1205, 1213, 1020].contains(&error.code) => Trouble::Conflict,
-        Error::Server(error) if error.code == 1062 => Trouble::Duplicate,
+        Error::Server(error) if error.code == DUPLICATE => Trouble::Duplicate,
         // No table, no column, a column without a default.
-        Error::Server(error) if [1146, 1054, 1364].contains(&error.code) => Trouble::NoTable(text),
+        Error::Server(error) if [1146, 1054, 1364].contains(&error.code) => {
+            Trouble::NoTable { why: text, code: Some(error.code) }
+        }
         // Too many connections, shutting down, killed: as good as away.
         Error::Server(error) if [1040, 1053, 1203, 1317, 1927].contains(&error.code) => {
             Trouble::Store(StoreError::Away(text))
@@ -253,7 +276,7 @@ pub(super) fn classify(error: Error) -> Trouble {
         Error::Server(error) if NOT_TAKEN.contains(&error.code) => {
             Trouble::Value { column: column_of(&error.message), code: error.code }
         }
-        Error::Server(_) => Trouble::Store(StoreError::Refusing(text)),
+        Error::Server(error) => Trouble::Refused { why: text, code: error.code },
         Error::Io(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_) => {
             Trouble::Store(StoreError::Away(text))
         }

@@ -48,6 +48,7 @@ impl MySqlStore {
         until: Instant,
     ) -> Result<(Result<(Locked, bool), Refusal>, Sheet), Trouble> {
         let LockAsk { slot, client, .. } = ask;
+        self.check_tables()?;
         let appointments = self.appointments(until).await?;
         let mut work = self.link.begin(until).await?;
         let mut sheet = if selections_here {
@@ -137,7 +138,7 @@ impl MySqlStore {
         work.run(&self.queries.delete_dead_lock, (date, time, employee, now)).await?;
         work.run(&self.queries.raise_fence, (now,)).await?;
         let Some(mut row) = work.row(&self.queries.fence, ()).await? else {
-            return Err(Trouble::NoTable("the storage table has no fence".to_owned()));
+            return Err(Trouble::no_table("the storage table has no fence"));
         };
         let fence: u64 = take(&mut row, 0)?;
         let deadline = now + i64::try_from(self.lock_ttl.as_millis()).unwrap_or(i64::MAX / 2);

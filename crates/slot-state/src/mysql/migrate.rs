@@ -12,12 +12,15 @@ use super::appointments::possible_names;
 use super::catalogue::{Database, is_denial};
 use super::schema::{self, Plan, Step, Wanted, quoted};
 
+pub use super::schema::Warning;
+
 /// The longest a change may take: a key on many rows takes a while.
 const CHANGE: Duration = Duration::from_secs(60);
 /// What another gateway changed meanwhile is seen on the next look.
 const LOOKS: usize = 4;
 /// All that slotcast does with its tables.
 const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER";
+
 /// Which tables of which database.
 #[derive(Debug, Clone)]
 pub struct Migration {
@@ -25,8 +28,6 @@ pub struct Migration {
     pub url: String,
     /// What the site's tables begin with.
     pub table_prefix: String,
-    /// Whether holds begin in Redis: the storage mode of a new site.
-    pub with_redis: bool,
     /// Where bookings are; if not named, where AppointEase has them.
     pub appointments_table: Option<String>,
     /// Whether that table is to be guarded against two live bookings of one slot, whoever makes them.
@@ -40,8 +41,8 @@ pub struct MigrationReport {
     pub changes: Vec<TableChange>,
     /// What has to be mended by hand before locks and bookings are safe, a sentence each.
     pub blockers: Vec<String>,
-    /// What is probably not meant, a sentence each.
-    pub warnings: Vec<String>,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
     /// The statement that gives us the rights that were missing.
     pub grant: Option<String>,
 }
@@ -107,7 +108,6 @@ pub async fn migrate(migration: &Migration, dry_run: bool) -> Result<MigrationRe
     let mut database = Database::connect(opts).await?;
     let wanted = Wanted {
         prefix: migration.table_prefix.clone(),
-        with_redis: migration.with_redis,
         appointments: possible_names(&migration.table_prefix, migration.appointments_table.as_deref()),
         guard_bookings: migration.guard_bookings,
     };

@@ -8,6 +8,7 @@ mod booked;
 mod bookings;
 mod catalogue;
 mod guard;
+mod in_hand;
 mod link;
 mod locks;
 mod migrate;
@@ -29,7 +30,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
 use jiff::tz::TimeZone;
 use mysql_async::UrlError;
 use parking_lot::{Mutex, RwLock};
@@ -46,6 +46,8 @@ use crate::slot::{ClientId, Room, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 use appointments::{Known, possible_names};
 use binlog::Following;
+use booked::Unreadable;
+use in_hand::Hands;
 use link::Link;
 pub use link::check_mysql_url;
 use queries::Queries;
@@ -55,7 +57,7 @@ use sheet::{FirstSeen, Sheet};
 use transients::{Ours, Stored};
 
 pub(crate) use bookings::{BookFault, Booked};
-pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, migrate};
+pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, Warning, migrate};
 pub use outbox::{Backlog, Outbox, Untold};
 
 /// How to reach the database, and how to use it.
@@ -82,6 +84,8 @@ pub(crate) struct MySqlStore {
     alone: bool,
     /// Whether our tables are there has been looked at.
     tables_seen: AtomicBool,
+    /// What they lack.
+    tables_lack: RwLock<Option<String>>,
     sweep_every: Duration,
     /// This process' name in the rows it writes.
     gateway: String,
@@ -89,8 +93,7 @@ pub(crate) struct MySqlStore {
     epoch: AtomicU64,
     /// Numbers what this process learns, in order: see [`crate::event::Source`].
     seq: AtomicU64,
-    /// One change of a room at a time: the others of this process would only wait for its row in the database.
-    in_hand: DashMap<Room, Arc<tokio::sync::Mutex<()>>>,
+    hands: Hands,
     first_seen: FirstSeen,
     /// What the site's tables begin with.
     prefix: String,
@@ -98,6 +101,7 @@ pub(crate) struct MySqlStore {
     appointments_names: [String; 2],
     appointments: Known,
     following: Following,
+    unreadable: Unreadable,
     /// The site's: of the year in a booking's name.
     zone: RwLock<TimeZone>,
     salt: Mutex<Option<String>>,
@@ -134,16 +138,18 @@ impl MySqlStore {
             lock_ttl,
             alone,
             tables_seen: AtomicBool::new(false),
+            tables_lack: RwLock::default(),
             sweep_every: config.sweep_every,
             gateway: format!("{:016x}", rand::random::<u64>()),
             epoch: AtomicU64::new(0),
             seq: AtomicU64::new(1),
-            in_hand: DashMap::new(),
+            hands: Hands::default(),
             first_seen: FirstSeen::default(),
             prefix: config.table_prefix.clone(),
             appointments_names: possible_names(&config.table_prefix, config.appointments_table.as_deref()),
             appointments: Known::default(),
             following: Following::default(),
+            unreadable: Unreadable::default(),
             zone: RwLock::new(zone),
             salt: Mutex::default(),
             storage: watch::Sender::new(storage),
@@ -156,7 +162,6 @@ impl MySqlStore {
         let migration = migrate::Migration {
             url: config.url.clone(),
             table_prefix: config.table_prefix.clone(),
-            with_redis: !alone,
             appointments_table: config.appointments_table.clone(),
             guard_bookings: false,
         };
@@ -385,7 +390,8 @@ impl HoldStore for MySqlStore {
             "status": if error.is_none() && self.tables_seen.load(Ordering::Relaxed) { "ok" } else { "away" },
             "events": if is_swept { "swept" } else { "not_swept" },
             "error": error,
-            "bookings": self.following.health(),
+            "tables_lack": *self.tables_lack.read(),
+            "bookings": self.bookings_health(),
         }})
     }
 }

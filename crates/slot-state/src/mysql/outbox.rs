@@ -50,7 +50,7 @@ impl Outbox {
     pub async fn claim(&self, most: usize, lease: Duration) -> Result<Vec<Untold>, StoreError> {
         match self.try_to_claim(most, lease).await {
             // Another gateway is at it; or no table was made yet, so there is no booking either.
-            Err(Trouble::Conflict | Trouble::NoTable(_)) => Ok(Vec::new()),
+            Err(Trouble::Conflict | Trouble::NoTable { .. }) => Ok(Vec::new()),
             claimed => claimed.map_err(|trouble| self.mysql.failed(trouble)),
         }
     }
@@ -111,7 +111,7 @@ impl Outbox {
             Ok(Backlog { waiting, oldest: oldest.map(Duration::from_millis) })
         };
         match counted.await {
-            Err(Trouble::NoTable(_)) => Ok(Backlog::default()),
+            Err(Trouble::NoTable { .. }) => Ok(Backlog::default()),
             counted => counted.map_err(|trouble| self.mysql.failed(trouble)),
         }
     }

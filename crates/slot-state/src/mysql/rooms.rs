@@ -1,20 +1,19 @@
 //! Changes of rooms: one transaction that reads what is there under lock, decides, and writes what changed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mysql_async::{Params, Value};
 use smallvec::SmallVec;
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::MySqlStore;
+use super::in_hand::InHand;
 use super::link::{Trouble, Work, take};
 use super::queries::room_params;
 use super::sheet::{Sheet, TRANSIENT_TTL};
 use super::transients::{option_name, timeout_name};
-use crate::event::{Absence, Change, Observation, Source};
+use crate::event::{Absence, Change, Observation, SlotFact, Source};
 use crate::hold::ActorId;
 use crate::slot::{Room, Slot, SlotTime};
 use crate::store::{StorageMode, StoreError};
@@ -117,17 +116,12 @@ impl MySqlStore {
         &self,
         rooms: &[Room],
         until: Instant,
-    ) -> Result<SmallVec<[OwnedMutexGuard<()>; 1]>, StoreError> {
-        let mut guards = SmallVec::new();
+    ) -> Result<SmallVec<[InHand<'_>; 1]>, StoreError> {
+        let mut in_hand = SmallVec::new();
         for room in rooms {
-            let lock: Arc<tokio::sync::Mutex<()>> = self.in_hand.entry(*room).or_default().clone();
-            guards.push(timeout_at(until, lock.lock_owned()).await.map_err(|_| StoreError::Timeout)?);
+            in_hand.push(self.hands.take(*room, until).await?);
         }
-        Ok(guards)
-    }
-
-    fn is_in_hand(&self, room: Room) -> bool {
-        self.in_hand.get(&room).is_some_and(|hand| hand.try_lock().is_err())
+        Ok(in_hand)
     }
 
     /// Counts what went wrong.
@@ -141,11 +135,12 @@ impl MySqlStore {
     /// raise the epoch.
     pub(super) async fn check_epoch(&self, work: &mut Work) -> Result<(), Trouble> {
         let Some(mut row) = work.rows_if_any(&self.queries.agreement, ()).await?.pop() else {
-            let missing = || Trouble::NoTable("the storage table is missing or empty".to_owned());
+            let missing = || Trouble::no_table("the storage table is missing or empty");
             return if self.alone { Ok(()) } else { Err(missing()) };
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
-        if mode != StorageMode::Mysql.as_str() {
+        // Empty: the first sweep is about to say who decides, and without Redis it can be nobody else.
+        if mode != StorageMode::Mysql.as_str() && !(self.alone && mode.is_empty()) {
             return Err(Trouble::Store(StoreError::Elsewhere));
         }
         self.epoch.store(epoch, Ordering::Relaxed);
@@ -219,6 +214,16 @@ impl MySqlStore {
         work.run(&self.queries.put_options(length), params).await.map(drop)
     }
 
+    /// Whether a hold is gone before its time.
+    fn went_early(&self, room: Room, fact: &SlotFact) -> bool {
+        let (slot, now) = (room.slot(fact.time), Instant::now());
+        let lives = || {
+            self.picture.lock(slot).is_some_and(|held| held.deadline > now)
+                || self.picture.selection(slot).is_some_and(|held| held.deadline > now)
+        };
+        fact.selection.is_none() && fact.lock.is_none() && lives()
+    }
+
     /// Tells the picture all that a sheet says about these rooms.
     pub(super) fn tell(
         &self,
@@ -232,7 +237,7 @@ impl MySqlStore {
         let mut changed = 0;
         for room in rooms {
             // What a command under way does there, it will tell itself, and whose doing it is.
-            if source == Source::Read && self.is_in_hand(*room) {
+            if source == Source::Read && self.hands.has(*room) {
                 continue;
             }
             let mut times: BTreeSet<SlotTime> = sheet.held_in(*room);
@@ -240,7 +245,12 @@ impl MySqlStore {
             let absence = |slot: Slot| if given_up.contains(&slot) { Absence::ByHolder } else { absence };
             let facts =
                 times.into_iter().map(|time| room.slot(time)).map(|slot| sheet.fact(slot, absence(slot)));
-            changed += self.picture.apply(Change { room: *room, seq, source, actor, facts: facts.collect() });
+            let facts: SmallVec<[SlotFact; 2]> = facts.collect();
+            if source == Source::Read && facts.iter().any(|fact| self.went_early(*room, fact)) {
+                // With a booking, perhaps.
+                self.picture.doubt_booked(*room);
+            }
+            changed += self.picture.apply(Change { room: *room, seq, source, actor, facts });
         }
         changed
     }

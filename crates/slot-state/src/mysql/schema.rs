@@ -18,6 +18,9 @@ const SLOT: [&str; 3] = ["date", "time", "employee_id"];
 /// Length of the longest client id.
 const CLIENT_ID_LENGTH: u64 = 128;
 
+/// Stands for the engine of what is no table.
+pub(super) const VIEW: &str = "a view";
+
 /// What MySQL asks for an `ALTER TABLE`; MariaDB is content with the first.
 pub(super) const ALTER: [&str; 3] = ["ALTER", "CREATE", "INSERT"];
 
@@ -112,12 +115,10 @@ const TABLES: [Table; 5] = [
     },
 ];
 
-/// Which tables to look for, and the storage mode to begin with.
+/// Which tables to look for.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) prefix: String,
-    /// Whether selections begin in Redis.
-    pub(super) with_redis: bool,
     /// The names that the table of appointments may have, the best first.
     pub(super) appointments: [String; 2],
     /// Whether it is to be guarded against two bookings of one slot.
@@ -153,6 +154,8 @@ impl Wanted {
 pub(super) struct Existing {
     /// By the table's name.
     pub(super) tables: BTreeMap<String, ExistingTable>,
+    /// How the server writes changes into its binary log, if it has one.
+    pub(super) binlog_format: Option<String>,
     /// The ids in the storage table.
     pub(super) storage_rows: BTreeSet<u64>,
     /// Slots with several locks, in words.
@@ -169,6 +172,8 @@ pub(super) struct ExistingTable {
     pub(super) columns: BTreeMap<String, Option<u64>>,
     /// The columns of each unique key on whole columns.
     pub(super) unique: Vec<BTreeSet<String>>,
+    /// The columns of each key, in order.
+    pub(super) keys: Vec<Vec<String>>,
 }
 
 impl ExistingTable {
@@ -201,7 +206,16 @@ pub(super) struct Plan {
     /// What no step of ours may mend, and without which locks are not safe.
     pub(super) blockers: Vec<String>,
     /// What is probably not meant.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// What is probably not meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Its code in the log.
+    pub event: &'static str,
+    /// A sentence for people.
+    pub text: String,
 }
 
 /// What is missing.
@@ -218,6 +232,7 @@ pub(super) fn plan(wanted: &Wanted, existing: &Existing) -> Plan {
     plan.fill_storage(wanted, existing);
     plan.look_at_options(wanted, existing);
     plan.guard_bookings(wanted, existing);
+    plan.look_at_binlog(existing);
     plan
 }
 
@@ -260,7 +275,7 @@ impl Plan {
         if let Some(Some(length)) =
             locks.columns.get("client_id").filter(|length| **length < Some(CLIENT_ID_LENGTH))
         {
-            self.warnings.push(format!(
+            self.warn(format!(
                 "{name} keeps {length} characters of a client_id: clients with longer ones get no locks"
             ));
         }
@@ -283,14 +298,12 @@ impl Plan {
 
     fn fill_storage(&mut self, wanted: &Wanted, existing: &Existing) {
         let name = wanted.storage();
-        let mode = if wanted.with_redis { "redis" } else { "mysql" };
-        for (id, mode, epoch, lack) in
-            [(1, mode, 1, "mode and epoch are missing"), (2, "", 0, "the fence counter is missing")]
-        {
+        // Which store decides, is for the first gateway to say: whoever makes the tables may not know of its Redis.
+        for (id, lack) in [(1, "mode and epoch are missing"), (2, "the fence counter is missing")] {
             if !existing.storage_rows.contains(&id) {
                 let statement = format!(
                     "INSERT IGNORE INTO {} (`id`, `mode`, `epoch`, `fence`, `salt`) \
-                     VALUES ({id}, '{mode}', {epoch}, 0, '')",
+                     VALUES ({id}, '', 0, 0, '')",
                     quoted(&name)
                 );
                 self.step(&name, statement, lack, &["INSERT"]);
@@ -298,13 +311,26 @@ impl Plan {
         }
     }
 
+    /// A statement that a session of ours writes under READ COMMITTED cannot be logged as such.
+    fn look_at_binlog(&mut self, existing: &Existing) {
+        if existing.binlog_format.as_ref().is_some_and(|format| format.eq_ignore_ascii_case("STATEMENT")) {
+            let text = "the server's binlog_format is STATEMENT: it refuses all that slotcast writes (error 1665), \
+                        locks and bookings too; set binlog_format = ROW in its configuration, or MIXED";
+            self.warnings.push(Warning { event: "mysql_binlog_statement", text: text.to_owned() });
+        }
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.warnings.push(Warning { event: "mysql_table_warning", text });
+    }
+
     fn look_at_options(&mut self, wanted: &Wanted, existing: &Existing) {
         let name = wanted.options();
         match existing.tables.get(&name) {
-            None => self.warnings.push(format!(
+            None => self.warn(format!(
                 "there is no table {name}, where selections are kept: is mysql.table_prefix right?"
             )),
-            Some(options) if !options.engine.eq_ignore_ascii_case("InnoDB") => self.warnings.push(format!(
+            Some(options) if !options.engine.eq_ignore_ascii_case("InnoDB") => self.warn(format!(
                 "{name} is kept by {}: changes that several make at one time may be lost",
                 options.engine
             )),

@@ -6,7 +6,6 @@ use super::*;
 fn wanted() -> Wanted {
     Wanted {
         prefix: "wp_".to_owned(),
-        with_redis: true,
         appointments: super::super::appointments::possible_names("wp_", None),
         guard_bookings: true,
     }
@@ -17,6 +16,7 @@ fn table(columns: &[&str]) -> ExistingTable {
         engine: "InnoDB".to_owned(),
         columns: columns.iter().map(|column| ((*column).to_owned(), None)).collect(),
         unique: Vec::new(),
+        keys: Vec::new(),
     }
 }
 
@@ -31,6 +31,7 @@ fn complete() -> Existing {
     existing.tables.insert("wp_appointease_appointments".to_owned(), table(&APPOINTMENT));
     let guard = ["employee_id", "appointment_date", "slotcast_live"];
     appointments(&mut existing).unique.push(guard.iter().map(ToString::to_string).collect());
+    appointments(&mut existing).keys.push(guard.map(str::to_owned).to_vec());
     locks(&mut existing).unique.push(SLOT.iter().map(ToString::to_string).collect());
     existing
 }
@@ -64,7 +65,7 @@ fn an_empty_database_lacks_five_tables_and_two_rows() {
         ]
     );
     assert!(plan.blockers.is_empty(), "{plan:?}");
-    assert!(plan.warnings[0].contains("no table wp_options"), "{plan:?}");
+    assert!(plan.warnings[0].text.contains("no table wp_options"), "{plan:?}");
 }
 
 #[test]
@@ -73,11 +74,9 @@ fn a_complete_database_lacks_nothing() {
 }
 
 #[test]
-fn the_first_mode_is_that_of_the_configuration() {
-    for (with_redis, mode) in [(true, "(1, 'redis', 1, 0, '')"), (false, "(1, 'mysql', 1, 0, '')")] {
-        let plan = plan(&Wanted { with_redis, ..wanted() }, &Existing::default());
-        assert!(statements(&plan).iter().any(|text| text.ends_with(mode)), "{mode}");
-    }
+fn the_first_mode_is_left_to_the_first_gateway() {
+    let plan = plan(&wanted(), &Existing::default());
+    assert!(statements(&plan).iter().any(|text| text.ends_with("VALUES (1, '', 0, 0, '')")), "{plan:?}");
 }
 
 #[test]
@@ -130,8 +129,8 @@ fn what_cannot_be_changed_is_said() {
     let plan = plan(&wanted(), &existing);
     assert!(plan.steps.is_empty(), "{plan:?}");
     assert!(plan.blockers[0].contains("ALTER TABLE `wp_appointease_slot_locks` ENGINE=InnoDB"), "{plan:?}");
-    assert!(plan.warnings[0].contains("64 characters"), "{plan:?}");
-    assert!(plan.warnings[1].contains("wp_options is kept by MyISAM"), "{plan:?}");
+    assert!(plan.warnings[0].text.contains("64 characters"), "{plan:?}");
+    assert!(plan.warnings[1].text.contains("wp_options is kept by MyISAM"), "{plan:?}");
 }
 
 #[test]
@@ -181,7 +180,8 @@ fn a_table_of_appointments_that_takes_no_bookings_is_said() {
         change(&mut existing);
         let plan = plan(&Wanted { guard_bookings, ..wanted() }, &existing);
         assert!(plan.steps.is_empty(), "{plan:?}");
-        (plan.blockers.join(""), plan.warnings.join(""))
+        let warnings: Vec<_> = plan.warnings.into_iter().map(|warning| warning.text).collect();
+        (plan.blockers.join(""), warnings.join(""))
     };
     let my_isam = |existing: &mut Existing| appointments(existing).engine = "MyISAM".to_owned();
     assert!(said(&my_isam, true).0.contains("kept by MyISAM"));
@@ -190,4 +190,47 @@ fn a_table_of_appointments_that_takes_no_bookings_is_said() {
     assert!(said(&foreign, true).0.ends_with("it has no status"));
     let none = |existing: &mut Existing| _ = existing.tables.remove("wp_appointease_appointments");
     assert!(said(&none, true).1.contains("there is no table wp_appointease_appointments"));
+}
+
+#[test]
+fn an_index_by_which_no_day_is_found_is_said_unless_the_guard_comes() {
+    let warned = |keys: &[&[&str]], change: &dyn Fn(&mut Existing), guard_bookings| {
+        let mut existing = complete();
+        appointments(&mut existing).keys =
+            keys.iter().map(|key| key.iter().map(ToString::to_string).collect()).collect();
+        change(&mut existing);
+        let plan = plan(&Wanted { guard_bookings, ..wanted() }, &existing);
+        let missing = plan.warnings.iter().filter(|warning| warning.event == "appointments_index_missing");
+        missing.map(|warning| warning.text.clone()).collect::<String>()
+    };
+    let as_is = |_: &mut Existing| {};
+    let unguarded = |existing: &mut Existing| appointments(existing).unique.clear();
+    let statement = "CREATE INDEX `slotcast_employee_date` ON `wp_appointease_appointments` \
+                     (`employee_id`, `appointment_date`)";
+    for keys in [&[&["id"][..], &["employee_id"]][..], &[&["employee_id", "status", "appointment_date"]], &[]]
+    {
+        let text = warned(keys, &as_is, false);
+        assert!(text.ends_with(statement), "{keys:?}: {text}");
+        assert_eq!(warned(keys, &unguarded, true), "", "the guard is an index too");
+        let blocked = |existing: &mut Existing| {
+            unguarded(existing);
+            existing.duplicate_bookings.push("10:00".to_owned());
+        };
+        assert!(warned(keys, &blocked, true).ends_with(statement), "{keys:?}");
+    }
+    for key in [&["appointment_date"][..], &["employee_id", "appointment_date", "status"]] {
+        assert_eq!(warned(&[key], &as_is, false), "", "{key:?}");
+    }
+}
+
+#[test]
+fn a_binary_log_of_statements_is_said() {
+    for (format, is_said) in
+        [(None, false), (Some("ROW"), false), (Some("MIXED"), false), (Some("STATEMENT"), true)]
+    {
+        let existing = Existing { binlog_format: format.map(str::to_owned), ..complete() };
+        let plan = plan(&wanted(), &existing);
+        let events: Vec<_> = plan.warnings.iter().map(|warning| warning.event).collect();
+        assert_eq!(events.contains(&"mysql_binlog_statement"), is_said, "{format:?}");
+    }
 }

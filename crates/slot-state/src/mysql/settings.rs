@@ -81,7 +81,7 @@ impl MySqlStore {
             quoted(&format!("{}options", self.prefix))
         );
         let rows = match self.link.read(&sql, self.link.until()).await {
-            Err(Trouble::NoTable(_)) => return Ok(HashMap::new()),
+            Err(Trouble::NoTable { .. }) => return Ok(HashMap::new()),
             rows => rows?,
         };
         let option = |row: Row| match row.unwrap_raw().as_mut_slice() {
@@ -104,7 +104,7 @@ impl MySqlStore {
                     quoted(name)
                 );
                 match self.link.read(&sql, self.link.until()).await {
-                    Err(Trouble::NoTable(_)) => {}
+                    Err(Trouble::NoTable { .. }) => {}
                     rows => return Ok(rows?.into_iter().map(texts).collect()),
                 }
             }

@@ -67,7 +67,7 @@ impl MySqlStore {
         let mut work = self.link.begin(self.link.until()).await?;
         match self.learn_agreement(&mut work).await {
             // Without our tables there are no locks and no agreement, but selections.
-            Err(Trouble::NoTable(_)) if self.alone => {}
+            Err(Trouble::NoTable { .. }) if self.alone => {}
             other => other?,
         }
         let now = self.now(&mut work).await?;
@@ -86,7 +86,6 @@ impl MySqlStore {
         let rooms: Vec<Room> = rooms.into_iter().collect();
         self.tell(&sheet, &rooms, (Source::Read, seq), None, absence, &[]);
         self.first_seen.forget_old(Instant::now());
-        self.in_hand.retain(|_, hand| Arc::strong_count(hand) > 1);
         if let Err(trouble) = self.clean(&sheet).await {
             // Another gateway is at it, or the next sweep will do.
             tracing::debug!(event = "not_cleaned", storage = "mysql", error = %StoreError::from(trouble));
@@ -116,7 +115,7 @@ impl MySqlStore {
             work.run(&self.queries.set_salt, (salt,)).await?;
         }
         let Some(mut row) = work.row(&self.queries.agreement_now, ()).await? else {
-            return Err(Trouble::NoTable("the storage table is empty".to_owned()));
+            return Err(Trouble::no_table("the storage table is empty"));
         };
         let (mode, epoch): (String, u64) = (take(&mut row, 0)?, take(&mut row, 1)?);
         self.epoch.store(epoch, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use crate::booking::{AppointmentRef, Booking};
 use crate::event::{EndReason, HoldEnded};
 use crate::hold::{ActorId, HoldKind};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
+use announced::Announced;
 
 /// The bookings of one room; several on one slot only where something else than this program made them.
 pub(crate) type BookedSlots = BTreeMap<SlotTime, SmallVec<[Booking; 1]>>;
@@ -68,6 +69,7 @@ pub(super) struct BookedRooms {
     /// Rooms were read, or could not be.
     read: Notify,
     under_way: Mutex<HashMap<Slot, UnderWay>>,
+    announced: Announced,
     /// What happened since the last question; unless nobody asks.
     news: Mutex<Option<Vec<(Room, RoomNews)>>>,
     news_came: Notify,
@@ -82,6 +84,7 @@ impl Default for BookedRooms {
             wanted: Wanted::default(),
             read: Notify::new(),
             under_way: Mutex::default(),
+            announced: Announced::default(),
             news: Mutex::default(),
             news_came: Notify::new(),
         }
@@ -189,6 +192,7 @@ impl Picture {
             self.booked.watch(*room);
         }
         let latest = self.booked.now().saturating_sub(lately.as_millis() as u64);
+        self.booked.announced.forget_old();
         let is_watched = |room: &BookedRoom| room.looked_at.load(Ordering::Relaxed) >= latest;
         self.booked.rooms.retain(|_, room| is_watched(room));
         self.booked.rooms.iter().map(|room| *room.key()).collect()
@@ -254,7 +258,14 @@ impl Picture {
             known.slots = slots;
             came
         };
-        let dead = came.into_iter().flat_map(|time| self.end_by_booking(room.slot(time), None)).collect();
+        let mut dead = SmallVec::new();
+        for slot in came.into_iter().map(|time| room.slot(time)) {
+            let holds = self.end_by_booking(slot, None);
+            // Whoever announced it took them back itself.
+            if !self.booked.announced.contains(slot) {
+                dead.extend(holds);
+            }
+        }
         self.tell_room_changed(room);
         dead
     }
@@ -383,5 +394,6 @@ impl Picture {
     }
 }
 
+mod announced;
 #[cfg(test)]
 mod tests;

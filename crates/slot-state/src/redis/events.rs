@@ -264,7 +264,7 @@ impl Listener {
             _ => usize::MAX,
         };
         if published.act == "book" {
-            slots.iter().for_each(|slot| self.picture.doubt_booked(slot.room));
+            slots.iter().for_each(|slot| self.picture.announce_booked(*slot));
         }
         let own = (published.gateway == self.gateway).then(|| published.seq.parse().unwrap_or(0));
         for (at, slot) in slots.into_iter().enumerate() {

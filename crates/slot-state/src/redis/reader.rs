@@ -111,8 +111,9 @@ struct Hints {
 }
 
 impl Hints {
-    fn must_wait(&self, slot: Slot, hint: &Hint) -> bool {
+    fn must_wait(&self, slot: Slot, hint: &Hint, picture: &Pen) -> bool {
         self.commands.contains_key(&slot.room) && hint.since.elapsed() < PATIENCE
+            || picture.awaits_booking(slot, hint.since)
     }
 
     /// Puts back a hint that was taken: what came since is newer.
@@ -261,7 +262,7 @@ impl Reader {
     }
 
     /// All hints that must be followed now. Those in a room where a command's answer is still to come stay: what it
-    /// changed is to be shown at once, not slot by slot.
+    /// changed is to be shown at once, not slot by slot. So do those of slots that are about to be shown as booked.
     fn take(&self) -> Vec<(Slot, Hint)> {
         let mut hints = self.hints.lock();
         let dirty = std::mem::take(&mut hints.dirty);
@@ -270,7 +271,7 @@ impl Reader {
             if hints.is_answered(slot, &hint) {
                 continue;
             }
-            if hints.must_wait(slot, &hint) {
+            if hints.must_wait(slot, &hint, &self.picture) {
                 hints.dirty.insert(slot, hint);
             } else {
                 now.push((slot, hint));
@@ -351,10 +352,11 @@ impl Reader {
         changed
     }
 
-    /// Puts a hint back if a command began while it was followed: what was seen may be a part of its outcome.
+    /// Puts a hint back if a command began while it was followed: what was seen may be a part of its outcome. Or if a
+    /// booking was announced.
     fn wait_again(&self, slot: Slot, hint: &Hint) -> bool {
         let mut hints = self.hints.lock();
-        let must_wait = hints.must_wait(slot, hint);
+        let must_wait = hints.must_wait(slot, hint, &self.picture);
         if must_wait {
             hints.put_back(slot, *hint);
         }

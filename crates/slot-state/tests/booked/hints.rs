@@ -89,3 +89,17 @@ async fn another_gateways_booking_is_seen_at_once() {
     eventually("it is said of the room", SOON, async || (here.heard.changes(room(7)) > 0).then_some(()))
         .await;
 }
+
+#[tokio::test]
+async fn a_hold_that_goes_early_on_another_gateway_may_have_been_booked() {
+    let maria = site().await;
+    let (here, there) = (open(None, &maria, NEVER).await, open(None, &maria, NEVER).await);
+    there.bookings.look_at(room(7)).await.expect("it can be read");
+    let ten = slot("10:00");
+    here.lock(ten, "ann").await.expect("free");
+    there.store.look(&[ten]);
+    there.shows_lock(ten, Some("ann")).await;
+    here.confirm(ten, "ann").await.expect("booked");
+    there.store.look(&[ten]);
+    shows_booked(&there, room(7), &["10:00"]).await;
+}

@@ -57,6 +57,15 @@ async fn the_key_of_a_form_books_anew_what_was_cancelled_and_another_key_does_no
     assert_eq!(house.store.confirm(form(ten)).await.as_ref(), Ok(&second), "and again it stands");
     assert_eq!(house.store.confirm(new_booking(eleven, "ann", "k")).await, Ok(keyed));
     assert_eq!(site.live(eleven).await, [0_u64; 0]);
+    // Filled in otherwise: while it stands, that is other data; once it was cancelled, a new wish.
+    let mut corrected = form(ten);
+    corrected.customer.phone = Some("555 0100".to_owned());
+    let refused = book_refusal(house.store.confirm(corrected.clone()).await);
+    assert_eq!(refused, slot_state::BookRefusal::OtherData);
+    site.maria.run("UPDATE wp_appointease_appointments SET status = 'cancelled'").await;
+    let third = house.store.confirm(corrected.clone()).await.expect("booked anew");
+    assert_eq!(house.store.confirm(corrected).await.as_ref(), Ok(&third));
+    assert_eq!(site.live(ten).await, [third.appointment_id]);
     // Cancelled, and the slot is somebody else's by now.
     site.maria.run("UPDATE wp_appointease_appointments SET status = 'cancelled'").await;
     house.store.confirm(new_booking(ten, "bob", "k")).await.expect("booked");

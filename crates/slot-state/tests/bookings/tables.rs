@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
-use slot_state::{BookError, BookRefusal, NewBooking, Refusal, StoreError};
+use slot_state::{BookError, BookRefusal, HoldError, NewBooking, Refusal, StoreError};
 use support::{MariaDb, eventually};
 
 use crate::house::{House, LONG, SOON, book_refusal, new_booking, refusal, slot};
@@ -129,6 +129,41 @@ async fn what_a_column_cannot_hold_is_named_field_by_field() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_text_holds_so_many_bytes_whatever_its_letters() {
+    let site = Site::on_mysql().await;
+    site.maria.run(&format!("ALTER TABLE {APPOINTMENTS} MODIFY notes tinytext")).await;
+    let house = site.house(LONG).await;
+    let mut ask = full("10:00");
+    ask.customer.notes = Some("ü".repeat(128));
+    let wrong = fields(book_refusal(house.store.confirm(ask.clone()).await));
+    assert_eq!(wrong["notes"], "must be at most 255 bytes");
+    ask.customer.notes = Some("ü".repeat(127));
+    house.store.confirm(ask).await.expect("booked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unique_key_of_the_sites_own_is_no_booking_of_the_slot() {
+    let site = Site::on_mysql().await;
+    let house = site.house(LONG).await;
+    house.confirm(slot("10:00"), "ann").await.expect("booked");
+    site.maria.run(&format!("ALTER TABLE {APPOINTMENTS} ADD UNIQUE KEY mail (email)")).await;
+    let twice = house.confirm_with(slot("11:00"), "ann", "k2").await;
+    assert!(matches!(twice, Err(BookError::Store(StoreError::Refusing(_)))), "{twice:?}");
+    let counted = house.heard.count(|seen| matches!(seen, slot_state::Observation::BookingFailed(1062)));
+    assert_eq!(counted, 1);
+    // With one that lets no time be used twice, a cancelled appointment stands in the way: another time does.
+    site.maria
+        .run(&format!(
+            "UPDATE {APPOINTMENTS} SET status = 'cancelled'; \
+             ALTER TABLE {APPOINTMENTS} DROP KEY mail, ADD UNIQUE KEY once (employee_id, appointment_date)"
+        ))
+        .await;
+    let taken = house.confirm_with(slot("10:00"), "bob", "k").await;
+    assert_eq!(book_refusal(taken), BookRefusal::SlotBooked);
+    house.confirm_with(slot("11:00"), "bob", "k").await.expect("booked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_table_bookings_are_refused_until_there_is_one_and_a_changed_one_is_looked_at_anew() {
     let maria = MariaDb::start().await;
     maria.wordpress_options().await;
@@ -178,6 +213,36 @@ async fn what_others_booked_is_neither_locked_nor_booked_though_nobody_has_seen_
         }
         site.maria.run(&format!("UPDATE {APPOINTMENTS} SET status = 'cancelled'")).await;
         house.confirm(slot("10:00"), "ann").await.expect("free again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_table_of_locks_lets_two_have_one_slot_nobody_gets_it() {
+    for site in [Site::with_redis().await, Site::on_mysql().await] {
+        drop(site.house(LONG).await);
+        let locks = "wp_appointease_slot_locks";
+        let twice = "('2031-03-01', '10:00', 7, 'x', '2031-03-01')";
+        site.maria
+            .run(&format!(
+                "ALTER TABLE {locks} DROP KEY slotcast_slot, ADD KEY (`date`, `time`); \
+                 INSERT INTO {locks} (`date`, `time`, employee_id, client_id, expires_at) VALUES {twice}, {twice}"
+            ))
+            .await;
+        let house = site.house(LONG).await;
+        for ask in ["10:00", "11:00"] {
+            let refused = house.lock(slot(ask), "ann").await;
+            assert!(matches!(refused, Err(HoldError::Store(_))), "{refused:?}");
+            let refused = house.confirm(slot(ask), "ann").await;
+            assert!(matches!(refused, Err(BookError::Store(_))), "{refused:?}");
+        }
+        house.select(slot("10:00"), "ann").await.expect("selections go on");
+        let storage = *house.store.storage().borrow();
+        assert!(storage.writable, "the store is well otherwise");
+        let lack = house.store.health()["mysql"]["tables_lack"].to_string();
+        assert!(lack.contains("several locks of one slot"), "{lack}");
+        site.maria.run(&format!("DELETE FROM {locks}")).await;
+        let mended = site.house(LONG).await;
+        mended.lock(slot("10:00"), "ann").await.expect("granted");
     }
 }
 

@@ -9,13 +9,12 @@ use tokio::time::Instant;
 
 use super::super::MySqlStore;
 use super::super::appointments::{Appointments, not_storable};
-use super::super::link::{Trouble, Work};
+use super::super::link::{DUPLICATE, Trouble, Work};
 use super::super::queries::slot_params;
 use super::super::sheet::Sheet;
-use super::{Booked, first_answer, key_params};
+use super::{Booked, First, key_params};
 use crate::booking::{BookRefusal, Booking, NewBooking};
 use crate::fail_point::fail_point;
-use crate::store::StoreError;
 
 /// Why a transaction failed.
 pub(super) enum Fault {
@@ -42,12 +41,13 @@ impl MySqlStore {
         selections_here: bool,
         until: Instant,
     ) -> Result<Tried, Fault> {
+        self.check_tables()?;
         let Some(appointments) = self.appointments(until).await? else {
-            return Err(Trouble::NoTable("there is no table of appointments".to_owned()).into());
+            return Err(Trouble::no_table("there is no table of appointments").into());
         };
         if !appointments.is_transactional {
             let why = format!("{} knows no transactions", appointments.table);
-            return Err(Trouble::NoTable(why).into());
+            return Err(Trouble::no_table(why).into());
         }
         let mut work = self.link.begin(until).await?;
         if selections_here {
@@ -122,17 +122,15 @@ impl MySqlStore {
             // Forgotten at this moment.
             return Err(Trouble::Conflict);
         };
-        let first = first_answer(row, ask)?;
-        if let Ok(booking) = &first
-            && ask.key.is_of_form()
-            && !stands(work, appointments, ask, booking).await?
-        {
+        let first = First::read(row, ask)?;
+        // Whatever else the form says by now: its page cannot choose another key.
+        if ask.key.is_of_form() && !stands(work, appointments, ask, &first.booking).await? {
             work.run(&self.queries.forget_key, (&client, key.clone())).await?;
             // A second one that came to the same conclusion waits here, and meets the first one's answer.
             work.run(&self.queries.insert_key, request()).await?;
             return Ok(None);
         }
-        Ok(Some(first))
+        Ok(Some(first.answer()))
     }
 
     /// Makes this transaction the only one of ours that may do anything to the slot, if nothing of others stands in the
@@ -208,9 +206,17 @@ impl MySqlStore {
             Ok(Some(id)) => id,
             Ok(None) => {
                 let why = format!("{} gives its rows no number", appointments.table);
-                return Err(Trouble::Store(StoreError::Refusing(why)));
+                return Err(Trouble::no_table(why));
             }
-            Err(Trouble::Duplicate) => return Ok(Err(BookRefusal::SlotBooked)),
+            Err(Trouble::Duplicate) => {
+                let (employee, begins, _) = Appointments::slot_params(ask.slot);
+                if work.row(&appointments.any, (employee, begins)).await?.is_some() {
+                    return Ok(Err(BookRefusal::SlotBooked));
+                }
+                // A unique key of the site's own, on something that others have too: no other time would do either.
+                let why = "a unique key of the site's own is in the way".to_owned();
+                return Err(Trouble::Refused { why, code: DUPLICATE });
+            }
             Err(Trouble::Value { column: Some(column), code }) => return unfit(column, code).map(Err),
             Err(trouble) => return Err(trouble),
         };

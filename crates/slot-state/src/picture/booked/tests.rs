@@ -2,7 +2,10 @@ use super::*;
 
 use smallvec::smallvec;
 
+use crate::event::{Absence, Change, SlotFact, Source};
+use crate::hold::Lock;
 use crate::slot::{EmployeeId, parse_date};
+use crate::store::StorageMode;
 
 fn room(number: u64) -> Room {
     let date = parse_date("2031-03-09").expect("a date");
@@ -147,4 +150,61 @@ async fn news_of_rooms_are_kept_where_somebody_asks_for_them() {
     let news = [(other, RoomNews::Read), (room(7), RoomNews::Booked), (room(7), RoomNews::Booked)];
     assert_eq!(picture.room_news().await, news);
     assert_eq!(picture.take_room_news(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_booking_that_was_announced_is_waited_for_until_it_is_read_and_no_longer_than_a_second() {
+    let picture = Picture::default();
+    let (ten, now) = (slot("10:00"), Instant::now());
+    picture.announce_booked(ten);
+    assert!(!picture.awaits_booking(ten, now), "nobody looks at this room, so nobody reads it");
+    picture.watch_booked(room(7));
+    picture.announce_booked(ten);
+    assert!(!picture.awaits_booking(ten, now), "it cannot be read so far");
+    read(&picture, &[]);
+    picture.announce_booked(ten);
+    assert!(picture.awaits_booking(ten, now));
+    assert!(!picture.awaits_booking(slot("11:00"), now));
+    read(&picture, &[]);
+    assert!(picture.awaits_booking(ten, now), "that reading may be older");
+    read(&picture, &[("10:00", 1)]);
+    assert!(!picture.awaits_booking(ten, now));
+
+    // One that is announced again and again and never comes.
+    read(&picture, &[]);
+    for _ in 0..9 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        picture.announce_booked(ten);
+        assert!(picture.awaits_booking(ten, now));
+    }
+    tokio::time::advance(Duration::from_millis(100)).await;
+    picture.announce_booked(ten);
+    assert!(!picture.awaits_booking(ten, now));
+    picture.watched_rooms(&[room(7)], Duration::from_secs(30));
+    assert!(picture.awaits_booking(ten, Instant::now()), "another one may be on its way");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    picture.watched_rooms(&[room(7)], Duration::from_secs(30));
+    assert!(!picture.booked.announced.contains(ten));
+}
+
+#[tokio::test]
+async fn holds_on_what_another_gateway_booked_are_for_that_one_to_take_back() {
+    for announced in [true, false] {
+        let picture = Picture::default();
+        picture.watch_booked(room(7));
+        read(&picture, &[]);
+        picture.decide(StorageMode::Redis);
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let lock = Some(Lock { client: "ann".parse().expect("a client"), deadline, fence: 1 });
+        let fact = SlotFact { time: slot("10:00").time, selection: None, lock, absence: Absence::Unknown };
+        let change =
+            Change { room: room(7), seq: 1, source: Source::Command, actor: None, facts: smallvec![fact] };
+        picture.apply(StorageMode::Redis, change);
+        if announced {
+            picture.announce_booked(slot("10:00"));
+        }
+        let begun = picture.before_reading_booked();
+        let dead = picture.set_booked(room(7), begun, slots(&[("10:00", 1)]));
+        assert_eq!(dead.is_empty(), announced, "{dead:?}");
+    }
 }
