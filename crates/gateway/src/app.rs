@@ -57,6 +57,23 @@ pub struct Services {
     pub draining: AtomicBool,
 }
 
+impl Services {
+    /// Why it is not ready, if it is not: the deciding store takes no writes, changes do not arrive, or the
+    /// process is on its way out.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let storage = self.commands.storage();
+        if self.draining.load(Ordering::Relaxed) {
+            Some("draining")
+        } else if !storage.writable {
+            Some("the store takes no writes")
+        } else if !storage.flowing {
+            Some("no events flow from the store")
+        } else {
+            None
+        }
+    }
+}
+
 /// Why the gateway could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
