@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use slot_state::{
-    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig,
-    StoreError, Watcher,
+    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StorageMode,
+    StoreConfig, StoreError, Watcher,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::commands::Commands;
-use crate::config::{Config, Listen, Security};
+use crate::config::{Config, Listen, Security, StorageChoice};
+use crate::dashboard::Dashboard;
 use crate::http;
 use crate::observe::metrics::{CodeLabel, KindLabel, Metrics};
+use crate::observe::operations::Recent;
+use crate::observe::window::Ending;
 use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
@@ -39,6 +42,10 @@ pub struct Services {
     pub courier: Option<Arc<Courier>>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// What was measured lately.
+    pub recent: Arc<Recent>,
+    /// Shows operators how it goes.
+    pub dashboard: Arc<Dashboard>,
     /// The days served.
     pub window: DateWindow,
     /// How long a lock lasts.
@@ -55,6 +62,23 @@ pub struct Services {
     pub trusted_proxies: TrustedProxies,
     /// The process is on its way out: not ready any more.
     pub draining: AtomicBool,
+}
+
+impl Services {
+    /// Why it is not ready, if it is not: the deciding store takes no writes, changes do not arrive, or the
+    /// process is on its way out.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let storage = self.commands.storage();
+        if self.draining.load(Ordering::Relaxed) {
+            Some("draining")
+        } else if !storage.writable {
+            Some("the store takes no writes")
+        } else if !storage.flowing {
+            Some("no events flow from the store")
+        } else {
+            None
+        }
+    }
 }
 
 /// Why the gateway could not run.
@@ -102,6 +126,7 @@ pub async fn run(
     stop.await;
     tracing::info!(event = "stopping", connections = services.connections.count());
     services.draining.store(true, Ordering::Relaxed);
+    services.dashboard.close();
     services.commands.presence.drain();
     shutdown::drain(&services, server, config.server.drain()).await;
     tasks.shutdown().await;
@@ -128,6 +153,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         availability_ttl: config.slots.availability_ttl(),
     })?;
     let metrics = Arc::new(Metrics::default());
+    let recent = Arc::new(Recent::default());
     metrics.storage_writable.set(i64::from(store.storage().borrow().writable));
     let connections = Arc::new(Registry::default());
     let presence = Presence::new(store.clone(), picture.clone(), config.slots.selection_ttl());
@@ -137,6 +163,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         presence: presence.clone(),
         connections: connections.clone(),
         metrics: metrics.clone(),
+        recent: recent.clone(),
     });
     let weak: Weak<Watching> = Arc::downgrade(&watcher);
     picture.watch(weak);
@@ -154,12 +181,16 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
             presence,
             limits: Limits::new(&config.security),
             metrics: metrics.clone(),
+            recent: recent.clone(),
+            bookings_in: bookings_in(config),
             selection_ttl: config.slots.selection_ttl(),
         },
         hub,
         connections,
         courier,
         metrics,
+        recent,
+        dashboard: Arc::default(),
         window: DateWindow { horizon_days: config.slots.horizon_days },
         lock_ttl: config.slots.lock_ttl(),
         heartbeat_interval: config.slots.heartbeat_interval(),
@@ -169,12 +200,23 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         trusted_proxies: config.server.trusted_proxies.clone(),
         draining: AtomicBool::new(false),
     };
+    let services = Arc::new(services);
+    tasks.spawn(crate::dashboard::run(services.clone()));
     // The picture knows the watcher weakly; this task keeps it for as long as the gateway runs.
     tasks.spawn(async move {
         let _watcher = watcher;
         std::future::pending::<()>().await;
     });
-    Ok((Arc::new(services), tasks))
+    Ok((services, tasks))
+}
+
+/// Where bookings are kept, as far as there is a place.
+fn bookings_in(config: &Config) -> StorageMode {
+    match config.storage() {
+        StorageChoice::Memory => StorageMode::Memory,
+        StorageChoice::Redis => StorageMode::Redis,
+        StorageChoice::RedisAndMysql | StorageChoice::Mysql => StorageMode::Mysql,
+    }
 }
 
 /// Passes on what the picture tells.
@@ -183,6 +225,7 @@ struct Watching {
     presence: Arc<Presence>,
     connections: Arc<Registry>,
     metrics: Arc<Metrics>,
+    recent: Arc<Recent>,
 }
 
 impl Watcher for Watching {
@@ -193,6 +236,7 @@ impl Watcher for Watching {
     fn hold_ended(&self, ended: HoldEnded) {
         if !ended.late.is_zero() {
             self.metrics.expiry_lag.observe(ended.late.as_secs_f64());
+            self.recent.expiry_lag.note(ended.late, Ending::Well);
         }
         self.presence.on_hold_ended(&ended);
     }
@@ -215,8 +259,14 @@ impl Watcher for Watching {
 
     fn observed(&self, observation: Observation) {
         match observation {
-            Observation::EventLag(lag) => self.metrics.event_lag.observe(lag.as_secs_f64()),
-            Observation::StoreTime(time) => self.metrics.store_time.observe(time.as_secs_f64()),
+            Observation::EventLag(lag) => {
+                self.metrics.event_lag.observe(lag.as_secs_f64());
+                self.recent.event_lag.note(lag, Ending::Well);
+            }
+            Observation::StoreTime(time) => {
+                self.metrics.store_time.observe(time.as_secs_f64());
+                self.recent.store_time.note(time, Ending::Well);
+            }
             Observation::StoreError(kind) => {
                 _ = self.metrics.store_errors.get_or_create(&KindLabel { kind }).inc()
             }

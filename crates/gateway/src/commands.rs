@@ -6,14 +6,16 @@ mod booking;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use slot_state::{
     ActorId, Bookings, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture,
-    Refusal, Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, Writer,
+    Refusal, Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, StorageMode, Writer,
 };
 use tokio::time::Instant;
 
 use crate::observe::logging::ClientTag;
 use crate::observe::metrics::Metrics;
+use crate::observe::operations::{Operation, POLL, Recent};
 use crate::presence::Presence;
 use crate::protocol::error::RequestError;
 use crate::security::address::ClientAddress;
@@ -33,6 +35,10 @@ pub struct Commands {
     pub limits: Limits,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Remembers what was done lately.
+    pub recent: Arc<Recent>,
+    /// Where bookings are kept.
+    pub bookings_in: StorageMode,
     /// How long a selection lives without renewal.
     pub selection_ttl: Duration,
 }
@@ -230,9 +236,33 @@ impl Commands {
         slot: Slot,
         outcome: Result<T, RequestError>,
     ) -> Done<'a, T> {
-        self.metrics.count_request(request, outcome.as_ref().map_or_else(RequestError::code, |_| "ok"));
+        let said = outcome.as_ref().map_or_else(RequestError::code, |_| "ok");
         let storage = self.storage().mode.as_str();
-        Done { request, event, elapsed: started.elapsed(), client, slot, storage, outcome }
+        let elapsed = started.elapsed();
+        self.metrics.count_request(request, said);
+        let store = if request == "confirm" { self.bookings_in.as_str() } else { storage };
+        self.note(request, slot.room, Some(slot.time), Some(store), elapsed, said);
+        Done { request, event, elapsed, client, slot, storage, outcome }
+    }
+
+    /// A poll was answered; the store was asked where the page named a time it has selected.
+    pub fn polled(&self, room: Room, time: Option<SlotTime>, started: Instant) {
+        self.metrics.count_request(POLL, "ok");
+        let store = time.map(|_| self.storage().mode.as_str());
+        self.note(POLL, room, time, store, started.elapsed(), "ok");
+    }
+
+    fn note(
+        &self,
+        what: &'static str,
+        room: Room,
+        time: Option<SlotTime>,
+        store: Option<&'static str>,
+        took: Duration,
+        outcome: &'static str,
+    ) {
+        let at = Timestamp::now();
+        self.recent.operations.note(Operation { at, what, room, time, store, took, outcome });
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use slot_state::{InvalidValue, Storage};
+use tokio::time::Instant;
 
 use crate::app::Services;
 use crate::commands::Origin;
@@ -76,13 +77,14 @@ async fn answer_poll(
     origin: Origin,
     reply: &mut Map<String, Value>,
 ) {
+    let started = Instant::now();
     let commands = &services.commands;
     if let Some(time) = poll.time {
         let ttl = lifetime(commands.selection_ttl, interval);
         commands.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
     }
-    commands.metrics.count_request("poll", "ok");
     let view = commands.view(poll.room, poll.exclude.as_ref()).await;
+    commands.polled(poll.room, poll.time, started);
     let own = poll.client.as_ref().map(|client| commands.own_locks(client, poll.room)).unwrap_or_default();
     let locked: Vec<_> = view.locked.iter().filter(|time| !own.contains(time)).collect();
     let user_selection =

@@ -7,6 +7,7 @@ pub mod cli;
 /// The one place a request is carried out.
 pub mod commands;
 pub mod config;
+pub mod dashboard;
 mod heartbeat;
 mod http;
 pub mod observe;

@@ -83,4 +83,17 @@ mod tests {
         let text = printed(&[]);
         assert!(text.contains("# storage mode: memory\n# warning: no redis.url"), "{text}");
     }
+    #[test]
+    fn it_warns_that_nobody_else_sees_the_dashboard_where_others_reach_the_gateway() {
+        const WARNING: &str = "# warning: security.dashboard_key is not set";
+        let listen = |address| ("SLOTCAST_SERVER_LISTEN", address);
+        for address in ["0.0.0.0:8080", "[::]:8080", "203.0.113.9:8080", "booking.example:8080"] {
+            assert!(printed(&[listen(address)]).contains(WARNING), "{address}");
+        }
+        let key = ("SLOTCAST_SECURITY_DASHBOARD_KEY", "hush-hush-hush-hush");
+        assert!(!printed(&[listen("0.0.0.0:8080"), key]).contains(WARNING));
+        for address in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
+            assert!(!printed(&[listen(address)]).contains(WARNING), "{address}");
+        }
+    }
 }

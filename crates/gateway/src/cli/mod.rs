@@ -3,6 +3,7 @@
 
 mod check_config;
 mod migrate;
+mod status;
 mod watch;
 
 use std::fmt::Display;
@@ -49,6 +50,8 @@ enum Command {
     CheckConfig,
     /// Create or complete slotcast's tables in WordPress' database; drops and narrows nothing.
     Migrate(migrate::Migrate),
+    /// Print how a running gateway is; the exit code is 0 where it is ready.
+    Status(status::Status),
     /// Subscribe to a room of a running gateway and print its frames, one a line.
     Watch(watch::Watch),
 }
@@ -69,6 +72,9 @@ pub fn run() -> ExitCode {
             refuse_arguments(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
         }
         Command::Watch(watch) => on_this_thread(watch.run()),
+        Command::Status(status) => {
+            with_configuration(cli.options, |loaded| on_this_thread(Box::pin(status.run(loaded))))
+        }
         Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
     }
 }
@@ -174,11 +180,13 @@ mod tests {
             &["watch", "--date", "2026-11-02"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "http://a"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "wss://a/ws"],
+            &["status", "--url", "127.0.0.1:8080"],
         ] {
             assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
         }
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
         assert!(parse(&["watch", "--date", "2026-11-02", "--employee-id", "7"]).is_ok());
         assert!(parse(&["migrate", "--dry-run", "--config", "a.toml"]).is_ok());
+        assert!(parse(&["status", "--url", "http://127.0.0.1:8080", "--watch", "--json"]).is_ok());
     }
 }

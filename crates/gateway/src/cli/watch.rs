@@ -135,7 +135,8 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     }
 }
 
-async fn stopped() {
+/// Ends when somebody asks us to.
+pub(super) async fn stopped() {
     let interrupted = async {
         if tokio::signal::ctrl_c().await.is_err() {
             // Without a handler the default one ends the process.

@@ -2,7 +2,7 @@
 
 use slot_state::{
     AppointmentRef, Availability, BookError, BookRefusal, Booking, ClientId, NewBooking, Refusal, Room,
-    RoomView, Slot,
+    RoomView, Slot, StorageMode,
 };
 use tokio::time::Instant;
 
@@ -35,9 +35,21 @@ impl Commands {
 
     /// What can be booked in a room.
     pub async fn availability(&self, room: Room) -> Result<Availability, RequestError> {
+        let started = Instant::now();
         let availability = self.bookings.availability(room).await.map_err(RequestError::from);
         let outcome = availability.as_ref().map_or_else(RequestError::code, |_| "ok");
         self.metrics.count_request("availability", outcome);
+        let (said, store) = match &availability {
+            // The cache is in Redis, or else in this process, as is everything where there is no database.
+            Ok(Availability { cached: true, .. }) => {
+                let is_redis = |mode: &StorageMode| {
+                    *mode == StorageMode::Redis && self.bookings_in == StorageMode::Mysql
+                };
+                ("cached", Some(self.storage().mode).filter(is_redis))
+            }
+            _ => (outcome, Some(self.bookings_in)),
+        };
+        self.note("availability", room, None, store.map(StorageMode::as_str), started.elapsed(), said);
         if let Ok(Availability { cached, .. }) = availability {
             let kind = if cached { "cached" } else { "read" };
             self.metrics.availability.get_or_create(&KindLabel { kind }).inc();

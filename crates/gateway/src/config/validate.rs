@@ -89,6 +89,10 @@ impl Config {
             let advice = "must name a time zone, as Europe/Berlin; or write auto";
             found.push(("mysql.site_timezone", advice.to_owned()));
         }
+        if self.security.dashboard_key.as_ref().is_some_and(|key| !fits_a_header(key.expose())) {
+            let advice = "may only hold printable ASCII, without blanks around it: it travels in headers";
+            found.push(("security.dashboard_key", advice.to_owned()));
+        }
         if let Some(url) = &self.redis.url {
             if !["redis", "redis+unix", "unix", "rediss"].contains(&url.scheme().as_str()) {
                 found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
@@ -150,6 +154,11 @@ impl Config {
             self.security.dashboard_key.as_ref().is_some_and(|key| key.expose().len() < SHORT_KEY),
             "security.dashboard_key is shorter than 16 characters",
         );
+        warn(
+            self.security.dashboard_key.is_none() && !self.server.listen.is_loopback(),
+            "security.dashboard_key is not set: /dashboard, /metrics and the details of /health answer on this \
+             machine alone, for a request to a loopback address",
+        );
         let (upstream, keys) = (self.legacy.upstream.is_some(), !self.security.token_keys.is_empty());
         warn(
             keys && !upstream && self.security.mode == SecurityMode::Open,
@@ -169,6 +178,11 @@ impl Config {
         );
         warnings
     }
+}
+
+/// Whether it arrives in an HTTP header as it was sent.
+fn fits_a_header(key: &str) -> bool {
+    key.trim() == key && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// Whether a MySQL URL names a host and a database.
@@ -209,6 +223,15 @@ fn is_place(url: &SecretUrl) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_no_header_carries_is_told_from_one_that_it_does() {
+        for (key, fits) in
+            [("a long & random text", true), ("schlüssel", false), (" key", false), ("a\nb", false)]
+        {
+            assert_eq!(fits_a_header(key), fits, "{key:?}");
+        }
+    }
 
     #[test]
     fn a_redis_url_without_a_place_is_told_from_one_that_has_it() {

@@ -42,6 +42,17 @@ impl TryFrom<String> for Listen {
     }
 }
 
+impl Listen {
+    /// Whether nobody but this machine reaches it directly.
+    pub fn is_loopback(&self) -> bool {
+        let Self::Tcp(address) = self else { return true };
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
 impl From<Listen> for String {
     fn from(listen: Listen) -> Self {
         listen.to_string()

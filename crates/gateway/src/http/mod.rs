@@ -1,5 +1,6 @@
 //! Everything that comes over HTTP. `router` lists the paths; `server` accepts; `upgrade` hands over to sessions.
 
+mod dashboard;
 mod legacy;
 mod operators;
 mod rest;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::app::Services;
-use crate::security::address::{Peer, is_from_this_machine};
+use crate::security::address::Peer;
+use crate::security::operators;
 
 /// Who is at the other end of the socket, as the server noted it.
 pub(super) fn peer<B>(request: &axum::http::Request<B>) -> Peer {
@@ -18,17 +19,10 @@ pub(super) fn peer<B>(request: &axum::http::Request<B>) -> Peer {
 
 /// Ready: the deciding store takes writes, changes arrive, and the process is not on its way out.
 pub(super) async fn ready(State(services): State<Arc<Services>>) -> Response {
-    let storage = services.commands.storage();
-    let why = if services.draining.load(Ordering::Relaxed) {
-        "draining"
-    } else if !storage.writable {
-        "the store takes no writes"
-    } else if !storage.flowing {
-        "no events flow from the store"
-    } else {
-        return "ready\n".into_response();
-    };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+    match services.not_ready() {
+        None => "ready\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
 }
 
 /// Whether it is well, and to operators each part's state.
@@ -36,7 +30,7 @@ pub(super) async fn health(State(services): State<Arc<Services>>, request: Reque
     let storage = services.commands.storage();
     let status = if storage.writable && storage.flowing { "ok" } else { "degraded" };
     let mut health = json!({ "status": status });
-    if may_see_inside(&services, &request) {
+    if operators::check(services.security.dashboard_key.as_ref(), &request).is_ok() {
         let (selections, locks) = services.commands.picture.count();
         health = json!({
             "status": status,
@@ -59,9 +53,8 @@ pub(super) async fn health(State(services): State<Arc<Services>>, request: Reque
 
 /// OpenMetrics.
 pub(super) async fn metrics(State(services): State<Arc<Services>>, request: Request) -> Response {
-    if !may_see_inside(&services, &request) {
-        let message = "metrics want security.dashboard_key, as `Authorization: Bearer …` or ?key=…\n";
-        return (StatusCode::FORBIDDEN, message).into_response();
+    if let Err(refused) = operators::check(services.security.dashboard_key.as_ref(), &request) {
+        return refused.into_response();
     }
     let metrics = &services.metrics;
     let (selections, locks) = services.commands.picture.count();
@@ -71,21 +64,4 @@ pub(super) async fn metrics(State(services): State<Arc<Services>>, request: Requ
     metrics.clients.set(services.commands.presence.count() as i64);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], metrics.encode()).into_response()
-}
-
-/// From this machine for this machine, or with the key.
-fn may_see_inside(services: &Services, request: &Request) -> bool {
-    let key = services.security.dashboard_key.as_ref();
-    let given = bearer(request.headers()).map(str::to_owned).or_else(|| query_key(request));
-    let has_key = key.zip(given).is_some_and(|(key, given)| key.matches(&given));
-    has_key || is_from_this_machine(peer(request), request.headers())
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
-}
-
-fn query_key(request: &Request) -> Option<String> {
-    let query = request.uri().query()?;
-    form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "key").map(|(_, key)| key.into_owned())
 }

@@ -9,6 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use slot_state::{ClientId, DateWindow, InvalidValue, Selected, Slot};
+use tokio::time::Instant;
 
 use super::legacy::{From, fields, reply};
 use crate::app::Services;
@@ -148,14 +149,15 @@ pub(super) async fn unlock(call: Call) -> Response {
 /// A room's lists, the selections without the caller's own.
 pub(super) async fn poll(call: Call) -> Response {
     let commands = call.commands();
+    let started = Instant::now();
     let outcome = async {
         let Poll { client, room, time, exclude } = call.poll()?;
         if let Some(time) = time {
             let slot = room.slot(time);
             commands.keep_by_poll(call.origin, client.as_ref(), slot, commands.selection_ttl).await;
         }
-        commands.metrics.count_request("poll", "ok");
         let view = commands.view(room, exclude.as_ref()).await;
+        commands.polled(room, time, started);
         let (selected, locked) = match &client {
             Some(client) => (commands.own_selections(client, room), commands.own_locks(client, room)),
             None => (Vec::new(), Vec::new()),

@@ -8,6 +8,7 @@
 //! | `GET /wp-json/appointease/v1/slots/poll`, `…/selections`, `POST …/availability` | views |
 //! | `POST /wp-json/appointease/v1/appointments` | bookings |
 //! | `GET /livez`, `/readyz`, `/health`, `/metrics` | operators |
+//! | `GET /dashboard`, `/dashboard/status`, `/dashboard/events` | operators, live |
 //! | `GET /` | this list |
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
-use super::{legacy, operators, rest, upgrade};
+use super::{dashboard, legacy, operators, rest, upgrade};
 use crate::app::Services;
 
 /// The largest request body.
@@ -38,6 +39,7 @@ const PATHS: &str = "slotcast shows which booking slots are free, as they change
 /wp-json/appointease/v1/availability       POST {date,employee_id}
 /wp-json/appointease/v1/appointments       POST {date,time,employee_id,name,email,idempotency_key}
 /livez /readyz /health /metrics            for operators
+/dashboard                                 for operators, live; /dashboard/status: the same as JSON
 
 Watch a room:  slotcast watch --date YYYY-MM-DD --employee-id 1
 ";
@@ -49,7 +51,8 @@ pub(super) fn router(services: Arc<Services>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(operators::ready))
         .route("/health", get(operators::health))
-        .route("/metrics", get(operators::metrics));
+        .route("/metrics", get(operators::metrics))
+        .merge(dashboard::routes());
     if services.legacy_enabled {
         let plugin = "/wp-json/appointease/v1";
         router = router

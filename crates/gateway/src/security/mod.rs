@@ -1,7 +1,8 @@
-//! Who may connect, and how much of it: origins, addresses behind proxies, limits.
+//! Who may connect, and how much of it: origins, addresses behind proxies, limits; and who may see inside.
 //! Used by `http` before the upgrade and by `session` per frame. Invariant: decisions only, no sockets here.
 
 pub mod address;
 pub mod limits;
+pub mod operators;
 pub mod origin;
 mod rates;
