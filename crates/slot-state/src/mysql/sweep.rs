@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use mysql_async::{Params, Value};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::MySqlStore;
 use super::link::{Trouble, take};
@@ -19,6 +20,8 @@ use crate::store::{Storage, StorageMode, StoreError};
 
 /// Rooms looked at in one statement; with more, everything is read.
 const MOST_ROOMS: usize = 256;
+/// How long what is past its deadline is shown while the database is asked.
+const EXPIRY_PATIENCE: Duration = Duration::from_millis(100);
 
 impl MySqlStore {
     /// Sweeps for ever.
@@ -38,15 +41,37 @@ impl MySqlStore {
             }
             let due = std::mem::take(&mut *self.due.lock());
             let rooms: BTreeSet<Room> = due.iter().map(|slot| slot.room).collect();
-            let swept = if all || rooms.is_empty() || rooms.len() > MOST_ROOMS {
-                self.sweep(Absence::Unknown).await
-            } else {
-                self.look_at(&rooms.into_iter().collect::<Vec<_>>()).await
+            let sweeping = async {
+                if all || rooms.is_empty() || rooms.len() > MOST_ROOMS {
+                    self.sweep(Absence::Unknown).await
+                } else {
+                    self.look_at(&rooms.into_iter().collect::<Vec<_>>()).await
+                }
             };
+            let swept = self.meanwhile_expire(&due, sweeping).await;
             if swept.is_err() {
                 self.picture.expire(&due.into_iter().collect::<Vec<Slot>>());
             }
             self.note(swept.map_err(|trouble| self.failed(trouble)).err());
+        }
+    }
+
+    /// A database that does not answer soon holds up no deadline: neither those of the slots that are asked about, nor
+    /// those that come while they are.
+    async fn meanwhile_expire(
+        &self,
+        due: &BTreeSet<Slot>,
+        sweeping: impl Future<Output = Result<(), Trouble>>,
+    ) -> Result<(), Trouble> {
+        tokio::pin!(sweeping);
+        loop {
+            match timeout(EXPIRY_PATIENCE, &mut sweeping).await {
+                Ok(swept) => return swept,
+                Err(_) => {
+                    let slots: Vec<Slot> = due.union(&self.due.lock()).copied().collect();
+                    self.picture.expire(&slots);
+                }
+            }
         }
     }
 
