@@ -90,7 +90,9 @@ export class Browser extends EventTarget {
     const end = this.now + ms;
     for (;;) {
       await settled();
-      const due = [...this.timers].filter(([, timer]) => timer.at <= end).sort(([, a], [, b]) => a.at - b.at)[0];
+      const due = [...this.timers]
+        .filter(([, timer]) => timer.at <= end)
+        .sort(([, a], [, b]) => a.at - b.at)[0];
       if (!due) break;
       this.timers.delete(due[0]);
       this.now = Math.max(this.now, due[1].at);
@@ -104,7 +106,13 @@ export class Browser extends EventTarget {
     await settled();
     this.socket.onopen();
     const { client_id = "u_1" } = this.socket.sent[0];
-    await this.says({ type: "welcome", client_id, storage_mode: "redis", server_time: this.now / 1000, ...more });
+    await this.says({
+      type: "welcome",
+      client_id,
+      storage_mode: "redis",
+      server_time: this.now / 1000,
+      ...more,
+    });
   }
 
   async says(...frames) {
@@ -156,7 +164,16 @@ export async function settled() {
 /** A snapshot of employee 1's day. */
 export function snapshot(more) {
   const lists = { active: [], locked: [], booked: [] };
-  return { type: "snapshot", date: DAY, employee_id: 1, epoch: "a", rev: 0, ...lists, storage_mode: "redis", ...more };
+  return {
+    type: "snapshot",
+    date: DAY,
+    employee_id: 1,
+    epoch: "a",
+    rev: 0,
+    ...lists,
+    storage_mode: "redis",
+    ...more,
+  };
 }
 
 /** A diff of it that adds and removes selections. */

@@ -80,7 +80,11 @@ test("back again, rooms are watched, and what is held is claimed", async () => {
   await browser.welcomes();
   assert.equal(rooms.state.connected, true);
   const asked = browser.socket.sent.map(({ type, employee_id, time }) => [type, employee_id, time]);
-  assert.deepEqual(asked.slice(1), [["subscribe", 1, undefined], ["select", 1, "10:00"], ["select", 2, "11:00"]]);
+  assert.deepEqual(asked.slice(1), [
+    ["subscribe", 1, undefined],
+    ["select", 1, "10:00"],
+    ["select", 2, "11:00"],
+  ]);
   await browser.answersTo("subscribe", snapshot({ epoch: "b", rev: 7, active: ["10:00"] }));
   await browser.says(diff(8, ["12:00"], [], { epoch: "b" }));
   assert.deepEqual(views.at(-1).active, ["10:00", "12:00"]);
@@ -195,7 +199,12 @@ test("a fresh token is shown over the socket before the old one ends, by the gat
   assert.equal(browser.socket.of("hello").length, 1);
   await browser.passes(11_000);
   assert.equal(browser.socket.of("hello").length, 2);
-  await browser.says({ type: "welcome", client_id: "u_1", storage_mode: "redis", server_time: browser.now / 1000 });
+  await browser.says({
+    type: "welcome",
+    client_id: "u_1",
+    storage_mode: "redis",
+    server_time: browser.now / 1000,
+  });
   assert.equal(browser.sockets.length, 1);
 });
 
@@ -204,7 +213,12 @@ function heartbeats({ url, data, time }) {
   if (url.endsWith("/slots/select")) return { success: true, status: "selected", storage: "redis", ttl: 10 };
   if (url.endsWith("/slots/lock")) return { code: "slot_locked", message: "Taken", data: { status: 409 } };
   if (url.endsWith("/availability")) {
-    return { unavailable: ["09:00"], booking_details: { "09:00": { status: "booked" } }, storage: "redis", cached: true };
+    return {
+      unavailable: ["09:00"],
+      booking_details: { "09:00": { status: "booked" } },
+      storage: "redis",
+      cached: true,
+    };
   }
   const poll = data.appointease_poll;
   return {
@@ -272,10 +286,14 @@ test("where nothing answers, it is not connected, and a confirm waits", async ()
   assert.equal(rooms.state.connected, false);
   assert.deepEqual(booking, {});
   browser.answers = (post) =>
-    post.url.endsWith("/appointments") ? { success: true, appointment_id: 7, strong_id: "A" } : heartbeats(post);
+    post.url.endsWith("/appointments")
+      ? { success: true, appointment_id: 7, strong_id: "A" }
+      : heartbeats(post);
   for (let failure = 0; failure < 3; failure++) await browser.ends().then(() => browser.passes(16_000));
   assert.equal(booking.value.appointmentId, 7);
-  const keys = browser.posts.filter(({ url }) => url.endsWith("/appointments")).map((post) => post.idempotency_key);
+  const keys = browser.posts
+    .filter(({ url }) => url.endsWith("/appointments"))
+    .map((post) => post.idempotency_key);
   assert.equal(new Set(keys).size, 1);
 });
 

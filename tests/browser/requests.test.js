@@ -20,7 +20,10 @@ test("the page's address gives the socket's", async () => {
   browser.client.connect();
   browser.client.connect({ url: "https://gateway.test/deep/ws" });
   await settled();
-  assert.deepEqual(browser.sockets.map((socket) => socket.url), ["ws://site.test/ws", "wss://gateway.test/deep/ws"]);
+  assert.deepEqual(
+    browser.sockets.map((socket) => socket.url),
+    ["ws://site.test/ws", "wss://gateway.test/deep/ws"],
+  );
 });
 
 test("a browser keeps its client id, and two tabs are one client", async () => {
@@ -75,13 +78,18 @@ test("all of a page share one socket until the last has gone", async () => {
 
 test("snapshots and diffs make the view, and what did not change is the same object", async () => {
   const { browser, views } = await watching();
-  await browser.says(diff(1, ["11:00", "10:00"]), diff(2, [], ["11:00"], { locked: { add: ["12:00"], remove: [] } }));
+  await browser.says(
+    diff(1, ["11:00", "10:00"]),
+    diff(2, [], ["11:00"], { locked: { add: ["12:00"], remove: [] } }),
+  );
   const [first, second, third] = views;
   assert.deepEqual(first.booked, ["09:00"]);
   assert.deepEqual(second.active, ["10:00", "11:00"]);
   assert.deepEqual([third.active, third.locked], [["10:00"], ["12:00"]]);
   assert.equal(first.booked, third.booked);
-  await browser.says(snapshot({ rev: 2, epoch: "b", active: ["10:00"], locked: ["12:00"], booked: ["09:00"] }));
+  await browser.says(
+    snapshot({ rev: 2, epoch: "b", active: ["10:00"], locked: ["12:00"], booked: ["09:00"] }),
+  );
   assert.equal(views.length, 3, "nothing new, nobody told");
 });
 
@@ -121,7 +129,10 @@ test("a lost connection rejects what waits, and what may have been granted is le
   const { browser, rooms } = await watching();
   const waiting = [rooms.select(DAY, 1, "10:00"), rooms.availability(DAY, 1)].map(outcome);
   await browser.ends();
-  assert.deepEqual(waiting.map(({ error }) => error.code), ["disconnected", "disconnected"]);
+  assert.deepEqual(
+    waiting.map(({ error }) => error.code),
+    ["disconnected", "disconnected"],
+  );
   await browser.passes(1_000);
   await browser.welcomes();
   assert.equal(browser.socket.of("select").length, 0);
@@ -151,8 +162,17 @@ test("a confirm is sent again with its key until it is answered", async () => {
   await browser.passes(3_000);
   await browser.says({ type: "pong" });
   await browser.passes(8_000);
-  assert.deepEqual(browser.socket.of("confirm"), [first, first], "an answer that got lost is asked for again");
-  await browser.answersTo("confirm", { type: "ok", status: "confirmed", appointment_id: 7, strong_id: "APT-1" });
+  assert.deepEqual(
+    browser.socket.of("confirm"),
+    [first, first],
+    "an answer that got lost is asked for again",
+  );
+  await browser.answersTo("confirm", {
+    type: "ok",
+    status: "confirmed",
+    appointment_id: 7,
+    strong_id: "APT-1",
+  });
   assert.deepEqual(booking.value, { status: "confirmed", appointmentId: 7, strongId: "APT-1" });
 });
 
@@ -176,7 +196,14 @@ test("what is held comes from the answers, and goes by what the gateway says", a
   await browser.answersTo("lock", { type: "ok", status: "locked", ttl: 600, fence: 3 });
   const { selected, locks } = views.at(-1).mine;
   assert.deepEqual([selected, locks], [null, [{ time: "10:00", until: browser.now + 600_000, fence: 3 }]]);
-  await browser.says({ type: "released", date: DAY, employee_id: 1, time: "10:00", hold: "lock", reason: "lost" });
+  await browser.says({
+    type: "released",
+    date: DAY,
+    employee_id: 1,
+    time: "10:00",
+    hold: "lock",
+    reason: "lost",
+  });
   assert.deepEqual(told, [{ date: DAY, employeeId: 1, time: "10:00", hold: "lock", reason: "lost" }]);
   assert.deepEqual(views.at(-1).mine.locks, []);
 });
@@ -229,9 +256,13 @@ test("a listener's own fault harms nobody else", async () => {
 
 test("a change of storage is one plain line each, and the first news is none", async () => {
   const { browser, rooms } = await watching();
-  for (const storage_mode of ["mysql", "mysql", "redis"]) await browser.says({ type: "storage", storage_mode });
+  for (const storage_mode of ["mysql", "mysql", "redis"])
+    await browser.says({ type: "storage", storage_mode });
   await browser.says({ type: "storage", storage_mode: "redis", stale: true });
-  assert.deepEqual(browser.lines, ["Redis unavailable, using MySQL fallback", "Redis restored, using Redis primary"]);
+  assert.deepEqual(browser.lines, [
+    "Redis unavailable, using MySQL fallback",
+    "Redis restored, using Redis primary",
+  ]);
   assert.equal(rooms.state.stale, true);
 });
 
@@ -244,5 +275,9 @@ test("a page that is left lets go of what it selected", async () => {
   await browser.happens("pageshow", { persisted: true });
   await browser.passes(1_000);
   await browser.welcomes();
-  assert.equal(browser.socket.of("select")[0].time, "10:00", "back from the back-forward cache it is taken again");
+  assert.equal(
+    browser.socket.of("select")[0].time,
+    "10:00",
+    "back from the back-forward cache it is taken again",
+  );
 });

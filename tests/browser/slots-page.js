@@ -37,7 +37,12 @@ function Active() {
   const slots = (page.slots = useSlots({ date, employeeId, selectedTime }));
   renders.active++;
   page.choose = choose;
-  page.shown = { active: slots.activeSelections, locked: slots.lockedSlots, mine: slots.mine, is: slots.isConnected };
+  page.shown = {
+    active: slots.activeSelections,
+    locked: slots.lockedSlots,
+    mine: slots.mine,
+    is: slots.isConnected,
+  };
   return element("p", { id: "active" }, slots.activeSelections.join(" "));
 }
 

@@ -8,12 +8,17 @@ declare const react: ReactLike;
 
 export async function page(show: (view: RoomView) => void, say: (state: State) => void): Promise<void> {
   const rooms = connect({ url: "wss://site.test/ws", clientId: "c", token: async () => "t" });
-  const unsubscribe: () => void = rooms.subscribe("2026-12-01", 3, show, { excludeAppointmentId: "APT-2026-000001" });
+  const unsubscribe: () => void = rooms.subscribe("2026-12-01", 3, show, {
+    excludeAppointmentId: "APT-2026-000001",
+  });
   rooms.on("state", say);
   rooms.on("released", ({ time, hold, reason }) => console.log(`${time} ${hold} ${reason}`));
   const { status, ttl } = await rooms.select("2026-12-01", 3, "10:00");
   try {
-    const { appointmentId, strongId } = await rooms.confirm("2026-12-01", 3, "10:00", { name: "A", email: "a@b" });
+    const { appointmentId, strongId } = await rooms.confirm("2026-12-01", 3, "10:00", {
+      name: "A",
+      email: "a@b",
+    });
     console.log(status, ttl?.toFixed(), appointmentId.toFixed(), strongId.length);
   } catch (error) {
     if (error instanceof SlotcastError) console.log(error.code, error.suggested?.[0], error.fields?.["name"]);
@@ -37,9 +42,18 @@ export function component(date: string | null): Slots {
 }
 
 export async function service(): Promise<boolean> {
-  const data = createRedisDataService({ heartbeatEnabled: true, onDataUpdate: ({ redis_status }) => redis_status });
+  const data = createRedisDataService({
+    heartbeatEnabled: true,
+    onDataUpdate: ({ redis_status }) => redis_status,
+  });
   const { success, error } = await data.selectSlot("2026-12-01", "10:00", 3, "c");
   await data.deselectSlot("2026-12-01", "10:00", 3);
-  await data.confirmBooking({ date: "2026-12-01", time: "10:00", employee_id: 3, firstName: "A", email: "a@b" });
+  await data.confirmBooking({
+    date: "2026-12-01",
+    time: "10:00",
+    employee_id: 3,
+    firstName: "A",
+    email: "a@b",
+  });
   return success && !error && data.isRedisEnabled() && data.getStorageMode() === "redis";
 }

@@ -12,7 +12,13 @@ const DAY = 24 * 60 * 60 * 1000;
 const WEEK = 7;
 const SECOND = 1000;
 /** @type {Record<SlotState, string>} */
-const WORDS = { free: "free", selecting: "being selected", yours: "yours", locked: "locked", booked: "booked" };
+const WORDS = {
+  free: "free",
+  selecting: "being selected",
+  yours: "yours",
+  locked: "locked",
+  booked: "booked",
+};
 /** @type {Record<string, string>} */
 const ENDED = {
   expired: "Your time for it is over.",
@@ -76,8 +82,17 @@ function showDays() {
   const days = Array.from({ length: WEEK }, (_, at) => new Date(weekFrom + at * DAY));
   const picks = days.map((day) => {
     const value = dateOf(day.getTime());
-    const label = pick("day", value, value === date, String(day.getUTCDate()), written(day, { weekday: "short" }));
-    label.firstElementChild?.setAttribute("aria-label", written(day, { weekday: "long", day: "numeric", month: "long" }));
+    const label = pick(
+      "day",
+      value,
+      value === date,
+      String(day.getUTCDate()),
+      written(day, { weekday: "short" }),
+    );
+    label.firstElementChild?.setAttribute(
+      "aria-label",
+      written(day, { weekday: "long", day: "numeric", month: "long" }),
+    );
     return label;
   });
   element("days").replaceChildren(...picks);
@@ -123,7 +138,10 @@ function notice(text) {
 
 /** The day's times: every half hour from nine to five, and whatever else has something in it. */
 function times() {
-  const grid = Array.from({ length: 16 }, (_, at) => `${String(9 + (at >> 1)).padStart(2, "0")}:${at % 2 ? "30" : "00"}`);
+  const grid = Array.from(
+    { length: 16 },
+    (_, at) => `${String(9 + (at >> 1)).padStart(2, "0")}:${at % 2 ? "30" : "00"}`,
+  );
   const others = view ? [...view.active, ...view.locked, ...view.booked] : [];
   return [...new Set([...grid, ...others])].sort();
 }
@@ -143,7 +161,9 @@ function showTimes() {
   const wanted = times();
   const known = [...box.querySelectorAll("button")];
   if (known.map((button) => button.dataset.time).join() !== wanted.join()) {
-    box.replaceChildren(...wanted.map((time) => known.find((button) => button.dataset.time === time) ?? slot(time)));
+    box.replaceChildren(
+      ...wanted.map((time) => known.find((button) => button.dataset.time === time) ?? slot(time)),
+    );
   }
   if (!reached || !wanted.includes(reached)) reached = wanted[0];
   for (const button of box.querySelectorAll("button")) {
@@ -163,7 +183,10 @@ function showTimes() {
 function slot(time) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "slot" });
   button.dataset.time = time;
-  button.append(Object.assign(document.createElement("b"), { textContent: time }), document.createElement("small"));
+  button.append(
+    Object.assign(document.createElement("b"), { textContent: time }),
+    document.createElement("small"),
+  );
   return button;
 }
 
@@ -173,7 +196,14 @@ function move(event) {
   const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
   const columns = buttons.filter((button) => button.offsetTop === buttons[0]?.offsetTop).length;
   /** @type {Record<string, number>} */
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -at, End: buttons.length - 1 - at };
+  const steps = {
+    ArrowLeft: -1,
+    ArrowRight: 1,
+    ArrowUp: -columns,
+    ArrowDown: columns,
+    Home: -at,
+    End: buttons.length - 1 - at,
+  };
   const to = buttons[at + (steps[event.key] ?? NaN)];
   if (at < 0 || !to) return;
   event.preventDefault();
@@ -201,6 +231,8 @@ function showPanel() {
   }
   // Who works by keyboard goes on where the page goes on.
   if (panel.dataset.at !== step && panel.contains(document.activeElement)) panel.focus();
+  // On a phone it lies below the times.
+  if (panel.dataset.at !== step && step !== "none") panel.scrollIntoView({ block: "nearest", behavior: "smooth" });
   panel.dataset.at = step;
   showCountdown();
 }
@@ -223,7 +255,10 @@ function show() {
 
 /** @param {string} text */
 function say(text) {
-  element("toast").textContent = text;
+  const toast = element("toast");
+  toast.textContent = text;
+  // It must not lie over the form for long; to screen readers it has been said.
+  toast.animate([{ opacity: 1 }, { opacity: 1, offset: 0.9 }, { opacity: 0 }], { duration: 5 * SECOND, fill: "forwards" });
 }
 
 /** Carries out what a button asks; a refusal is said. @param {() => Promise<string>} work */
@@ -249,7 +284,9 @@ function choose({ dataset: { time = "", state } }) {
     });
   }
   if (state === "yours" && !lock()) return letGo();
-  say(state === "yours" ? `${time} is kept for you.` : `${time} is ${WORDS[/** @type {SlotState} */ (state)]}.`);
+  say(
+    state === "yours" ? `${time} is kept for you.` : `${time} is ${WORDS[/** @type {SlotState} */ (state)]}.`,
+  );
   return undefined;
 }
 
@@ -329,7 +366,10 @@ element("days").addEventListener("change", ({ target }) => {
   date = /** @type {HTMLInputElement} */ (target).value;
   watch();
 });
-for (const [id, days] of /** @type {const} */ ([["earlier", -WEEK], ["later", WEEK]])) {
+for (const [id, days] of /** @type {const} */ ([
+  ["earlier", -WEEK],
+  ["later", WEEK],
+])) {
   element(id).addEventListener("click", () => {
     weekFrom = Math.max(weekFrom + days * DAY, Date.parse(dateOf(Date.now())));
     showDays();

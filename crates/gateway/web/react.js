@@ -95,8 +95,14 @@ class WatchedRoom {
     const before = this.chosen;
     this.chosen = time ?? null;
     // What is refused shows in the lists.
-    if (time) this.slots().select(time).catch(() => {});
-    else if (before) this.slots().deselect(before).catch(() => {});
+    if (time)
+      this.slots()
+        .select(time)
+        .catch(() => {});
+    else if (before)
+      this.slots()
+        .deselect(before)
+        .catch(() => {});
   }
 
   /** The hook's result: reading it is what makes a component depend on it. @returns {import("./react.js").Slots} */
@@ -131,7 +137,8 @@ class WatchedRoom {
   };
 
   open() {
-    if (!this.rooms) throw new SlotcastError("closed", "No room is watched: choose a date and an employee first");
+    if (!this.rooms)
+      throw new SlotcastError("closed", "No room is watched: choose a date and an employee first");
     return this.rooms;
   }
 }
@@ -181,7 +188,8 @@ export function createRedisDataService({ onDataUpdate, url, token, clientId: usu
   if (onDataUpdate) as();
 
   return {
-    selectSlot: (date, time, employeeId, clientId) => outcome(as(clientId).select(date, Number(employeeId), time)),
+    selectSlot: (date, time, employeeId, clientId) =>
+      outcome(as(clientId).select(date, Number(employeeId), time)),
     deselectSlot: (date, time, employeeId, clientId) =>
       outcome((clientId ? as(clientId) : current()).deselect(date, Number(employeeId), time)),
     getAvailability: (date, employeeId) => current().availability(date, Number(employeeId)),

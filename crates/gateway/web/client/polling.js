@@ -26,7 +26,11 @@ export class Polling {
   /** What a heartbeat with this poll says; without, only whether somebody answers. @param {Frame} [poll] */
   async heartbeat(poll) {
     const data = { appointease_poll: poll };
-    const { body } = await this.post("/slotcast/heartbeat", { action: "heartbeat", interval: BEAT / 1000, data });
+    const { body } = await this.post("/slotcast/heartbeat", {
+      action: "heartbeat",
+      interval: BEAT / 1000,
+      data,
+    });
     return body;
   }
 
@@ -74,7 +78,11 @@ export class Polling {
     if (message) return this.owner.onFrame({ type: "error", id, code, message });
     // A poll leaves out the caller's own locks; a view has everybody's.
     const locked = [...new Set([...body.appointease_locked_slots, ...room.locks.keys()])].sort();
-    const lists = { active: body.appointease_active_selections, locked, booked: body.appointease_booked_slots };
+    const lists = {
+      active: body.appointease_active_selections,
+      locked,
+      booked: body.appointease_booked_slots,
+    };
     this.owner.onFrame(room.frame("snapshot", { id, epoch: "", rev: 0, ...lists, storage_mode, stale }));
     if (selected && redis_ops.user_selection !== selected) {
       this.owner.onFrame(room.frame("released", { time: selected, hold: "selection", reason: "lost" }));
