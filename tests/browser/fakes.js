@@ -73,7 +73,7 @@ export class Browser extends EventTarget {
     }
     Date.now = () => this.now;
     Math.random = () => this.dice;
-    console.info = (line) => this.lines.push(line);
+    console.info = console.error = (line) => this.lines.push(line);
   }
 
   refuse() {

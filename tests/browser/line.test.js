@@ -306,3 +306,21 @@ test("a selection that a poll did not keep is lost", async () => {
   await browser.passes(5_100);
   assert.deepEqual(told, ["10:00"]);
 });
+
+test("where WebSockets are forbidden altogether it polls too", async () => {
+  const browser = await page();
+  browser.answers = heartbeats;
+  Object.defineProperty(globalThis, "WebSocket", { get: () => browser.refuse(), configurable: true });
+  const rooms = browser.client.connect();
+  await browser.passes(33_000);
+  assert.equal(rooms.state.transport, "polling");
+});
+
+test("a name that the gateway does not take is said to the developer", async () => {
+  const browser = await page();
+  browser.client.connect({ clientId: "no name" });
+  await settled();
+  browser.socket.onopen();
+  await browser.says({ type: "error", code: "invalid_client", message: "client_id is not acceptable" });
+  assert.deepEqual(browser.lines, ["slotcast: client_id is not acceptable"]);
+});

@@ -94,15 +94,9 @@ class WatchedRoom {
   choose(time) {
     const before = this.chosen;
     this.chosen = time ?? null;
+    const done = time ? this.acts.select(time) : before && this.acts.deselect(before);
     // What is refused shows in the lists.
-    if (time)
-      this.slots()
-        .select(time)
-        .catch(() => {});
-    else if (before)
-      this.slots()
-        .deselect(before)
-        .catch(() => {});
+    if (done) done.catch(() => {});
   }
 
   /** The hook's result: reading it is what makes a component depend on it. @returns {import("./react.js").Slots} */

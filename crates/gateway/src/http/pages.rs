@@ -18,8 +18,8 @@ const STYLE: &str = "text/css; charset=utf-8";
 const PAGE: &str = "text/html; charset=utf-8";
 
 /// Nothing from elsewhere, nothing inline, no frame around it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The client's modules, each after those it imports: one file is fetched faster than six.
 const CLIENT: [&str; 6] = [
@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn comments_and_idle_spaces_go_and_quotes_stay_as_they_are() {
-        let script = "// Why.\n/** @type {string}\n * more */\nconst a = /** @type {any} */ (\"a = // b\");\n  f( a, `${a}: b` );\n";
+        let script = "// Why.\n/** @type {string}\n * more */\nconst a = /** @type {any} */ (\"a = // b\");\n\
+            \n  f( a, `${a}: b` );\n";
         assert_eq!(bare(script), "const a=(\"a = // b\");\nf(a,`${a}: b`);\n");
     }
 

@@ -74,7 +74,9 @@ export class Line {
   /** @param {string | undefined} token */
   open(token) {
     if (this.socket || this.ended) return;
-    const socket = (this.socket = new WebSocket(this.owner.url));
+    // Where WebSockets are forbidden altogether, it is one that never opens.
+    const socket = attempt(() => new WebSocket(this.owner.url)) ?? /** @type {WebSocket} */ ({ close() {} });
+    this.socket = socket;
     clearTimeout(this.redial);
     this.listen(() => this.drop(), OPENS_WITHIN);
     socket.onopen = () => this.greet(token);
@@ -169,6 +171,7 @@ export class Line {
     if (frame.type === "welcome") this.onWelcome(frame);
     if (frame.type === "goodbye") this.goodbye = frame.reconnect_in_ms;
     if (this.upSince) this.listen(() => this.check(), SILENCE);
+    else if (frame.type === "error") console.error(`slotcast: ${frame.message}`);
     this.owner.onFrame(frame);
   }
 
