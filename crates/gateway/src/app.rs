@@ -54,6 +54,8 @@ pub struct Services {
     pub heartbeat_interval: Duration,
     /// 0 = any number.
     pub max_rooms_per_connection: usize,
+    /// Whether `/demo` is served.
+    pub demo: bool,
     /// Whether the legacy paths answer.
     pub legacy_enabled: bool,
     /// Origins and keys.
@@ -195,6 +197,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         lock_ttl: config.slots.lock_ttl(),
         heartbeat_interval: config.slots.heartbeat_interval(),
         max_rooms_per_connection: config.security.max_rooms_per_connection as usize,
+        demo: config.server.demo,
         legacy_enabled: config.legacy.enabled,
         security: config.security.clone(),
         trusted_proxies: config.server.trusted_proxies.clone(),

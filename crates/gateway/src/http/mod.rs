@@ -3,6 +3,7 @@
 mod dashboard;
 mod legacy;
 mod operators;
+mod pages;
 mod rest;
 mod router;
 mod server;
