@@ -18,3 +18,4 @@ pub mod rooms;
 pub mod security;
 pub mod session;
 mod shutdown;
+mod wordpress;

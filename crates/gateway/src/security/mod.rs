@@ -5,3 +5,9 @@ pub mod address;
 pub mod limits;
 pub mod origin;
 mod rates;
+pub mod token;
+
+/// Clients whose names begin like this prove it with a token.
+pub const TOKEN_CLIENTS: &str = "u_";
+/// Names of PHP's own, which nobody may use.
+pub const PHP_CLIENTS: &str = "reschedule_";
