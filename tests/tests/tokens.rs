@@ -77,6 +77,16 @@ async fn slotcast_token_prints_a_token_that_opens() {
     assert_eq!(welcome.text("client_id"), "u_5");
     let named = json!({"type": "hello", "client_id": "u_5", "token": text.trim()});
     Page::open(&gateway).await.ask(named).await.assert_kind("welcome");
+    let (url, tomorrow) = (gateway.ws_url(), Room::tomorrow_of(1).date);
+    let token = ["--token", text.trim()];
+    // What is asked with a token is looked at.
+    for (date, token, words) in
+        [(tomorrow.as_str(), &[][..], "not authorized"), ("2000-01-01", &token, "date must be")]
+    {
+        let watch = [&["watch", "--url", &url, "--employee-id", "1", "--date", date], token].concat();
+        let ended = String::from_utf8(run_slotcast(&watch, &[]).await.stderr).expect("text");
+        assert!(ended.contains(words), "{ended}");
+    }
     let refused = run_slotcast(&command, &[]).await;
     assert_eq!(refused.status.code(), Some(2));
     assert!(refused.stdout.is_empty() && String::from_utf8_lossy(&refused.stderr).contains("token_keys"));

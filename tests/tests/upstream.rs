@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Fate, Gateway, LegacyPage, Message, Page, Receiver, Room, holds_for};
+use support::{Fate, Gateway, LegacyPage, Message, Page, Receiver, ReservedPort, Room, holds_for};
 use tokio::time::Instant;
 
 /// WordPress has 3 s; the rest is for a busy machine.
@@ -162,4 +162,20 @@ async fn whatever_becomes_of_wordpress_our_part_is_answered_in_time() {
     let gateway = Gateway::builder().with("legacy.upstream", away.admin_ajax()).start().await;
     let answer = LegacyPage::of(&gateway).heartbeat(data).await;
     assert_ours_is_whole(&answer.json);
+}
+
+#[tokio::test]
+async fn an_upstream_that_leads_back_to_the_gateway_is_asked_once() {
+    let port = ReservedPort::new();
+    let gateway = Gateway::builder()
+        .with("server.listen", port.addr())
+        .with("legacy.upstream", format!("http://{}/wp-admin/admin-ajax.php", port.addr()))
+        .start()
+        .await;
+    let page = LegacyPage::of(&gateway);
+    let room = Room::tomorrow_of(3);
+    let answer = page.heartbeat(json!({"other": {"n": 1}, "appointease_poll": room.fields(&[])})).await;
+    assert_ours_is_whole(&answer.json);
+    let metrics = page.get("/metrics").await.body;
+    assert!(metrics.contains("{request=\"pass_on\",outcome=\"ok\"} 1\n"), "{metrics}");
 }

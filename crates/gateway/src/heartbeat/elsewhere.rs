@@ -32,6 +32,8 @@ const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlen
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Marks what went on already: where admin-ajax.php leads back to a gateway, it would go round for ever.
+const WENT_ON: HeaderName = HeaderName::from_static("x-slotcast-passed-on");
 /// What WordPress and its plugins learn of the browser. All else was between the browser, its proxies and us.
 const PASSED_ON: [HeaderName; 7] =
     [COOKIE, AUTHORIZATION, USER_AGENT, ACCEPT_LANGUAGE, REFERER, ORIGIN, X_REQUESTED_WITH];
@@ -76,6 +78,7 @@ impl Elsewhere {
         *request.uri_mut() = self.wordpress.ajax();
         *request.headers_mut() = headers;
         request.headers_mut().insert(CONTENT_TYPE, FORM);
+        request.headers_mut().insert(WENT_ON, HeaderValue::from_static("1"));
         let answer = self.wordpress.send(request).await.map_err(|error| {
             tracing::debug!(event = "wordpress_not_asked", error);
             "away"
@@ -101,8 +104,11 @@ fn object(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
 }
 
 impl Beat {
-    /// What of this body others are to answer: their data, and all that is beside data. `None` where nobody is.
-    pub(crate) fn of(content_type: &str, body: &[u8], fields: &Map<String, Value>) -> Option<Self> {
+    /// What of this request others are to answer: their data, and all that is beside data. `None` where nobody is.
+    pub(crate) fn of(headers: &HeaderMap, body: &[u8], fields: &Map<String, Value>) -> Option<Self> {
+        if headers.contains_key(WENT_ON) {
+            return None;
+        }
         let Some(Value::Object(data)) = fields.get("data") else { return None };
         let is_foreign = |handle: &str| {
             !HANDLES.contains(&handle)
@@ -118,7 +124,7 @@ impl Beat {
             [] => false,
         };
         let mut beat = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in form::flat(content_type, body, fields) {
+        for (name, value) in form::flat(form::content_type(headers), body, fields) {
             if goes_on(&name) {
                 beat.append_pair(&name, &value);
             }
@@ -165,7 +171,8 @@ mod tests {
 
     fn beat(kind: &str, body: &str) -> Option<String> {
         let fields = parse_body(kind, body.as_bytes()).expect("fields");
-        Beat::of(kind, body.as_bytes(), &fields).map(|Beat(form)| {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().expect("a type"))]);
+        Beat::of(&headers, body.as_bytes(), &fields).map(|Beat(form)| {
             form_urlencoded::parse(form.as_bytes()).map(|(name, value)| format!("{name}={value};")).collect()
         })
     }

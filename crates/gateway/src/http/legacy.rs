@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::app::Services;
 use crate::commands::Origin;
 use crate::heartbeat::{self as service, Answer, Beat, passed_on};
-use crate::protocol::form::parse_body;
+use crate::protocol::form::{content_type, parse_body};
 use crate::security::address::{Peer, client_address};
 
 /// Where a request comes from, by its socket and headers.
@@ -47,10 +47,6 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Option<Map<String, Val
     parse_body(content_type(headers), body)
 }
 
-fn content_type(headers: &HeaderMap) -> &str {
-    headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
-}
-
 /// Another action than the heartbeat's gets what WordPress says to one it does not know. What the page says to others is
 /// asked of WordPress at the same time; of a field that both know ours counts.
 pub(super) async fn heartbeat(
@@ -65,7 +61,7 @@ pub(super) async fn heartbeat(
         return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "0")
             .into_response();
     }
-    let beat = services.elsewhere.as_ref().and_then(|_| Beat::of(content_type(&headers), &body, &fields));
+    let beat = services.elsewhere.as_ref().and_then(|_| Beat::of(&headers, &body, &fields));
     let (ours, theirs) = tokio::join!(
         service::answer(&services, &fields, origin, beat.as_ref()),
         ask_elsewhere(&services, beat.as_ref(), &headers, peer),

@@ -1,5 +1,7 @@
 //! Request bodies as PHP reads them: a form whose names have brackets, or JSON, to one shape.
 
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 /// Brackets may nest this deep; PHP's own limit is 64, the heartbeat's data needs two.
@@ -58,6 +60,11 @@ fn flatten(name: &str, value: &Value, flat: &mut Vec<(String, String)>) {
         Value::String(text) => flat.push((name.to_owned(), text.clone())),
         other => flat.push((name.to_owned(), other.to_string())),
     }
+}
+
+/// What the body is, as its sender says.
+pub fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
 }
 
 fn is_json(content_type: &str) -> bool {
