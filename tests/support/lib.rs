@@ -3,6 +3,7 @@
 
 mod binary;
 mod booking;
+mod browser;
 mod eventually;
 mod fault_proxy;
 mod gateway;
@@ -20,11 +21,14 @@ mod redis_server;
 mod redis_truth;
 mod reserved_port;
 mod room;
+mod site;
 mod token;
+mod web_server;
 mod wordpress;
 
 pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
 pub use booking::CUSTOMER_WORDS;
+pub use browser::{Browser, Window};
 pub use eventually::{PATIENCE, eventually, holds_for};
 pub use fault_proxy::{FaultProxy, Towards};
 pub use gateway::{Gateway, GatewayBuilder, Stopped};
@@ -41,5 +45,7 @@ pub use redis_server::RedisServer;
 pub use redis_truth::{holder_of, holds_in, view_in};
 pub use reserved_port::ReservedPort;
 pub use room::{Room, in_days, tomorrow};
+pub use site::Site;
 pub use token::{KEY, LEEWAY_SECS, SECRET, sign_token, token_for};
+pub use web_server::WebServer;
 pub use wordpress::WordPress;
