@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use hmac::{Hmac, Mac};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use support::{
@@ -236,7 +237,21 @@ async fn a_booking_made_at_the_gateway_is_acted_on_in_php_exactly_once() {
     // Deliveries of a new one at the same moment: one acts, the others are told to come again, and then it is known.
     site.wordpress().eval("update_option('witness_slow', 1);", &[]).await;
     let message = booked(&maria, 900, "confirmed", &Room::in_days_of(2, 3).date).await;
-    let answers = join_all((0..5).map(|_| send(&site, &message, KEY, SECRET, 0))).await;
+    let mut stopper = maria.connection().await;
+    for sql in [
+        "START TRANSACTION",
+        "INSERT INTO wp_options (option_name, option_value) VALUES ('slotcast_told_900_900', '')",
+    ] {
+        stopper.query_drop(sql).await.expect("a row that nobody sees");
+    }
+    let deliveries = join_all((0..5).map(|_| send(&site, &message, KEY, SECRET, 0)));
+    let all_at_once = async {
+        let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT IGNORE %'";
+        let all = async || (maria.query::<u64>(waiting).await == [5]).then_some(());
+        eventually("all want to be the one", PATIENCE, all).await;
+        stopper.query_drop("ROLLBACK").await.expect("it is gone");
+    };
+    let (answers, ()) = tokio::join!(deliveries, all_at_once);
     let taken = answers.iter().filter(|answer| answer.json["status"] == "taken").count();
     assert!(taken == 1 && answers.iter().all(|answer| [200, 409].contains(&answer.status)), "{answers:?}");
     assert_eq!(send(&site, &message, KEY, SECRET, 0).await.json["status"], "known");
