@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::key::Key;
-use fantoccini::wd::{Capabilities, WindowHandle};
+use fantoccini::wd::{Capabilities, TimeoutConfiguration, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,8 +14,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-use crate::eventually::eventually;
 
 /// How long a browser may take to start, and a page to come to a state: it is the slowest thing here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +36,8 @@ const ARGUMENTS: [&str; 10] = [
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
+    /// The window it started with: there must always be one to go on from.
+    first: WindowHandle,
     driver: Child,
     profile: TempDir,
 }
@@ -80,11 +80,16 @@ impl Browser {
             .capabilities(wishes)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await;
-        Browser { client: connecting.expect("chromium starts"), driver, profile }
+        let client = connecting.expect("chromium starts");
+        let patient = TimeoutConfiguration::new(Some(PATIENCE * 2), None, None);
+        client.update_timeouts(patient).await.expect("chromium waits");
+        let first = client.window().await.expect("chromium starts with a window");
+        Browser { client, first, driver, profile }
     }
 
     /// Opens a window with this page; all windows are one browser with one storage.
     pub async fn window(&self, url: &str) -> Window<'_> {
+        self.client.switch_to_window(self.first.clone()).await.expect("the first window stays open");
         let opened = self.client.new_window(false).await.expect("a window opens");
         let window = Window { client: &self.client, handle: opened.handle };
         window.go(url).await;
@@ -145,18 +150,20 @@ impl Window<'_> {
         self.run(&format!("return {expression};"), Vec::new()).await
     }
 
-    /// Waits until the expression has this value.
+    /// Waits until the expression has this value. The page itself waits: asking it again and again would keep it busy.
     pub async fn eventually(&self, expression: &str, expected: impl Into<Value>) {
+        let script = format!(
+            "const [wanted, deadline] = [JSON.stringify(args[0]), Date.now() + args[1]];
+            for (;;) {{
+                const value = await (async () => {expression})().catch(String);
+                if (JSON.stringify(value ?? null) === wanted) return null;
+                if (Date.now() > deadline) return `stayed ${{JSON.stringify(value)}}`;
+                await new Promise((resolve) => setTimeout(resolve, 20));
+            }}"
+        );
         let expected = expected.into();
-        let mut last = Value::Null;
-        let reached = timeout(PATIENCE, async {
-            eventually(expression, PATIENCE * 2, async || {
-                last = self.value(expression).await;
-                (last == expected).then_some(())
-            })
-            .await;
-        });
-        assert!(reached.await.is_ok(), "{expression} stayed {last} and did not become {expected}");
+        let ended = self.run(&script, vec![expected.clone(), json!(PATIENCE.as_millis())]).await;
+        assert!(ended.is_null(), "{expression} {ended} and did not become {expected}");
     }
 
     /// Clicks as a mouse does.

@@ -87,7 +87,7 @@ async fn an_old_pages_polls_are_answered_by_the_gateway_and_it_and_push_pages_se
         let fetched = fetched(&window).await;
         assert!(fetched.iter().any(|path| path == OURS), "{fetched:?}");
         assert!(!fetched.iter().any(|path| path == PHPS), "{fetched:?}");
-        window.go("about:blank").await;
+        window.close().await;
         // Its last poll is the last sign of it.
         push.shows_within(std::time::Duration::from_secs(40), &room, "it is gone", |view| {
             view.active.is_empty()
