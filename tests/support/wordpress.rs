@@ -22,7 +22,7 @@ const REQUEST: Duration = Duration::from_secs(60);
 /// Runs the code on standard input inside WordPress. `ABSPATH` leads past Debian's `wp-config.php` to ours.
 const RUN: &str = r"<?php
 define('ABSPATH', __DIR__ . '/');
-$_SERVER += ['HTTP_HOST' => '127.0.0.1:9', 'SERVER_PROTOCOL' => 'HTTP/1.1', 'REQUEST_METHOD' => 'GET'];
+$_SERVER += ['HTTP_HOST' => getenv('SITE'), 'SERVER_PROTOCOL' => 'HTTP/1.1', 'REQUEST_METHOD' => 'GET'];
 if (getenv('INSTALLING')) {
     define('WP_INSTALLING', true);
     function wp_new_blog_notification() {}
@@ -39,10 +39,14 @@ add_filter('pre_option_permalink_structure', fn() => '/%postname%/');
 wp_install('A site', 'admin', 'admin@example.com', false, '', 'secret');
 ";
 
+/// Where a site is that nobody serves.
+const NOWHERE: &str = "127.0.0.1:9";
+
 /// An installed WordPress.
 #[derive(Debug)]
 pub struct WordPress {
     folder: TempDir,
+    address: String,
 }
 
 impl WordPress {
@@ -53,8 +57,13 @@ impl WordPress {
 
     /// Installs it with another table prefix.
     pub async fn with_prefix(maria: &MariaDb, prefix: &str) -> Self {
+        Self::install(maria, prefix, NOWHERE).await
+    }
+
+    /// Installs it for a site at this host and port.
+    pub(crate) async fn install(maria: &MariaDb, prefix: &str, address: &str) -> Self {
         let folder = TempDir::with_prefix("slotcast-wordpress-").expect("a temporary folder");
-        let wordpress = Self { folder };
+        let wordpress = Self { folder, address: address.to_owned() };
         wordpress.lay_out(maria, prefix).expect("a temporary folder takes files");
         let output = wordpress.php(INSTALL, &[], true).await;
         said(&output).unwrap_or_else(|error| panic!("WordPress is not installed: {error}"));
@@ -88,18 +97,38 @@ impl WordPress {
         self.eval("echo json_encode(delete_transient($args[0]));", &[name]).await == "true"
     }
 
+    /// Its folder, which a web server may serve.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Defines a constant in wp-config.php.
+    pub fn define(&self, name: &str, value: &str) {
+        let file = self.folder().join("constants.php");
+        let known = std::fs::read_to_string(&file).unwrap_or_else(|_| "<?php\n".to_owned());
+        std::fs::write(file, format!("{known}define('{name}', '{value}');\n")).expect("a folder takes files");
+    }
+
+    /// Puts a plugin where it is always on.
+    pub fn must_use(&self, name: &str, code: &str) {
+        let file = self.folder().join("wp-content/mu-plugins").join(name);
+        std::fs::write(file, code).expect("a folder takes files");
+    }
+
     fn lay_out(&self, maria: &MariaDb, prefix: &str) -> std::io::Result<()> {
         let folder = self.folder.path();
+        let address = &self.address;
         let config = format!(
             "<?php
+            if (is_file(ABSPATH . 'constants.php')) require ABSPATH . 'constants.php';
             define('DB_NAME', 'site');
             define('DB_USER', 'app');
             define('DB_PASSWORD', 'app');
             define('DB_HOST', '{}');
             define('DB_CHARSET', 'utf8mb4');
             define('DB_COLLATE', '');
-            define('WP_SITEURL', 'http://127.0.0.1:9');
-            define('WP_HOME', 'http://127.0.0.1:9');
+            define('WP_SITEURL', 'http://{address}');
+            define('WP_HOME', 'http://{address}');
             define('DISABLE_WP_CRON', true);
             define('WP_HTTP_BLOCK_EXTERNAL', true);
             define('AUTOMATIC_UPDATER_DISABLED', true);
@@ -109,8 +138,10 @@ impl WordPress {
         );
         std::fs::write(folder.join("wp-config.php"), config)?;
         std::fs::write(folder.join("run.php"), RUN)?;
-        std::fs::create_dir(folder.join("wp-content"))?;
-        for name in ["wp-admin", "wp-includes", "wp-settings.php"] {
+        std::fs::create_dir_all(folder.join("wp-content/mu-plugins"))?;
+        for name in
+            ["index.php", "wp-admin", "wp-blog-header.php", "wp-includes", "wp-login.php", "wp-settings.php"]
+        {
             std::os::unix::fs::symlink(Path::new(PACKAGE).join(name), folder.join(name))?;
         }
         Ok(())
@@ -119,7 +150,7 @@ impl WordPress {
     async fn php(&self, code: &str, args: &[&str], installing: bool) -> Output {
         let mut php = Command::new("php");
         php.args(["-d", "display_errors=stderr", "-d", "error_log="]).arg(self.folder.path().join("run.php"));
-        php.args(args).kill_on_drop(true);
+        php.args(args).env("SITE", &self.address).kill_on_drop(true);
         if installing {
             php.env("INSTALLING", "1");
         }

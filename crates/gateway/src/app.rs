@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::commands::Commands;
 use crate::config::{Config, Listen, Security, StorageChoice};
 use crate::dashboard::Dashboard;
+use crate::heartbeat::Elsewhere;
 use crate::http;
 use crate::observe::metrics::{CodeLabel, KindLabel, Metrics};
 use crate::observe::operations::Recent;
@@ -27,8 +28,10 @@ use crate::protocol::server_frame::ServerFrame;
 use crate::rooms::Hub;
 use crate::security::address::TrustedProxies;
 use crate::security::limits::Limits;
+use crate::security::token::Tokens;
 use crate::session::Registry;
 use crate::shutdown;
+use crate::wordpress::WordPress;
 
 /// What requests and sessions are served with.
 pub struct Services {
@@ -58,8 +61,12 @@ pub struct Services {
     pub demo: bool,
     /// Whether the legacy paths answer.
     pub legacy_enabled: bool,
+    /// Answers what old pages say to others; `None` where nobody does.
+    pub(crate) elsewhere: Option<Elsewhere>,
     /// Origins and keys.
     pub security: Security,
+    /// Who is who, where it is proven.
+    pub tokens: Tokens,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// The process is on its way out: not ready any more.
@@ -171,7 +178,9 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
     picture.watch(weak);
     tasks.spawn(presence.clone().run());
     tasks.spawn(connections.clone().run());
-    let courier = outbox.map(|outbox| Courier::new(outbox, config, metrics.clone()));
+    let wordpress = config.legacy.upstream.as_ref().map(WordPress::new);
+    let courier =
+        outbox.map(|outbox| Courier::new(outbox, wordpress.as_ref(), &config.security, metrics.clone()));
     if let Some(courier) = &courier {
         tasks.spawn(courier.clone().run());
     }
@@ -199,7 +208,15 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         max_rooms_per_connection: config.security.max_rooms_per_connection as usize,
         demo: config.server.demo,
         legacy_enabled: config.legacy.enabled,
+        elsewhere: wordpress.and_then(|wordpress| match wordpress {
+            Ok(wordpress) => Some(Elsewhere::new(wordpress)),
+            Err(lack) => {
+                tracing::warn!(event = "wordpress_not_asked", "nothing is passed on to WordPress: {lack}");
+                None
+            }
+        }),
         security: config.security.clone(),
+        tokens: Tokens::new(&config.security.token_keys),
         trusted_proxies: config.server.trusted_proxies.clone(),
         draining: AtomicBool::new(false),
     };

@@ -2,6 +2,7 @@
 //! everybody else's requests.
 
 mod booking;
+mod elsewhere;
 
 use std::time::Duration;
 
@@ -14,7 +15,11 @@ use crate::commands::Origin;
 use crate::protocol::error::RequestError;
 use crate::protocol::legacy::{self, HoldForm, Poll};
 pub(crate) use booking::BOOKED;
+pub(crate) use elsewhere::{Answer, Beat, Elsewhere, passed_on};
 
+/// What has a handle of its own here; `data` under any other is not for us.
+const HANDLES: [&str; 4] = ["appointease_poll", "appointease_select", "appointease_deselect", BOOKING];
+const BOOKING: &str = "appointease_booking";
 /// Intervals WordPress' heartbeat can be told, in seconds.
 const INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
 /// A slower page's selection outlives its interval by this.
@@ -22,11 +27,12 @@ const SLACK: Duration = Duration::from_secs(5);
 /// However slow the page, its selection lives no longer.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Answers a whole heartbeat.
+/// Answers a whole heartbeat, but for what others answer: then `passed_on` holds it.
 pub(crate) async fn answer(
     services: &Services,
     fields: &Map<String, Value>,
     origin: Origin,
+    passed_on: Option<&Beat>,
 ) -> Map<String, Value> {
     let data = legacy::data(fields);
     let mut reply = Map::new();
@@ -38,8 +44,10 @@ pub(crate) async fn answer(
         let outcome = deselect(services, &form, origin).await;
         reply.insert("appointease_deselect".into(), outcome_of(outcome, services));
     }
-    if let Some(form) = legacy::handle(data, "appointease_booking") {
-        reply.insert("appointease_booking".into(), booking::answer(services, form, origin).await);
+    if let Some(form) = legacy::handle(data, BOOKING)
+        && (passed_on.is_none() || booking::is_ours(&form))
+    {
+        reply.insert(BOOKING.into(), booking::answer(services, form, origin).await);
     }
     let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {

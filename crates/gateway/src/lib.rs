@@ -19,3 +19,4 @@ pub mod rooms;
 pub mod security;
 pub mod session;
 mod shutdown;
+mod wordpress;

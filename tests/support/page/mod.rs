@@ -37,7 +37,7 @@ pub struct Reply(pub Value);
 impl Page {
     /// How to connect, where the defaults do not do.
     pub fn builder(gateway: &Gateway) -> PageBuilder {
-        PageBuilder::to(gateway.addr())
+        PageBuilder::at(gateway.addr())
     }
 
     /// Connects and says nothing.

@@ -35,7 +35,8 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    pub(super) fn to(addr: SocketAddr) -> Self {
+    /// To whatever is at this address, as a proxy.
+    pub fn at(addr: SocketAddr) -> Self {
         Self { addr, headers: Vec::new(), receive_buffer: None }
     }
 

@@ -1,16 +1,14 @@
 //! WordPress is told of every booking made here, whatever becomes of the messages, of WordPress and of the gateway.
 
-mod receiver;
 mod wordpress;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use receiver::{Fate, Message, Receiver};
 use serde_json::{Value, json};
 use support::{
-    CUSTOMER_WORDS, Gateway, GatewayBuilder, LegacyPage, MariaDb, PATIENCE, Page, RedisServer, Room,
-    eventually, holds_for, in_days,
+    CUSTOMER_WORDS, Certificate, Fate, Gateway, GatewayBuilder, LegacyPage, MariaDb, Message, PATIENCE, Page,
+    Receiver, RedisServer, Room, eventually, holds_for, in_days,
 };
 
 const SECRET: &str = "s3cret-of-the-outbox";
@@ -122,7 +120,7 @@ async fn each_booking_is_told_once_on_redis_with_mysql() {
 #[tokio::test]
 async fn over_https_only_a_trusted_wordpress_is_told() {
     let (maria, receiver) = (site().await, Receiver::there_over_tls().await);
-    let stranger = receiver::Certificate::new().await;
+    let stranger = Certificate::new().await;
     let gateway = started(telling(&maria, &receiver).trusting(&stranger.file())).await;
     book(&gateway, &Room::tomorrow_of(1), &["10:00"]).await;
     let error = gateway.logs().eventually_event("wordpress_not_told").await;

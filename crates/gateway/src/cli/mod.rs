@@ -4,6 +4,7 @@
 mod check_config;
 mod migrate;
 mod status;
+mod token;
 mod watch;
 
 use std::fmt::Display;
@@ -54,6 +55,8 @@ enum Command {
     Status(status::Status),
     /// Subscribe to a room of a running gateway and print its frames, one a line.
     Watch(watch::Watch),
+    /// Print a token that proves to a gateway with these keys who a client is.
+    Token(token::Token),
 }
 
 /// Runs what the arguments ask for.
@@ -75,6 +78,14 @@ pub fn run() -> ExitCode {
         Command::Status(status) => {
             with_configuration(cli.options, |loaded| on_this_thread(Box::pin(status.run(loaded))))
         }
+        Command::Token(token) => with_configuration(cli.options, |loaded| match token.made(&loaded.config) {
+            Some(token) => finish(writeln!(std::io::stdout(), "{token}")),
+            None => {
+                let _ =
+                    writeln!(std::io::stderr(), "slotcast: no security.token_keys are set: what is to sign?");
+                ExitCode::from(BAD_USE)
+            }
+        }),
         Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
     }
 }
@@ -178,6 +189,10 @@ mod tests {
             &["watch", "--date", "2026-02-30", "--employee-id", "1"],
             &["watch", "--date", "2026-11-02", "--employee-id", "0"],
             &["watch", "--date", "2026-11-02"],
+            &["token"],
+            &["token", "--client-id", "a b"],
+            &["token", "--client-id", "reschedule_7"],
+            &["token", "--client-id", "a", "--ttl-secs", "0"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "http://a"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "wss://a/ws"],
             &["status", "--url", "127.0.0.1:8080"],
@@ -186,6 +201,7 @@ mod tests {
         }
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
         assert!(parse(&["watch", "--date", "2026-11-02", "--employee-id", "7"]).is_ok());
+        assert!(parse(&["token", "--client-id", "u_5", "--ttl-secs", "60"]).is_ok());
         assert!(parse(&["migrate", "--dry-run", "--config", "a.toml"]).is_ok());
         assert!(parse(&["status", "--url", "http://127.0.0.1:8080", "--watch", "--json"]).is_ok());
     }

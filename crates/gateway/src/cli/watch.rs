@@ -33,6 +33,9 @@ pub(super) struct Watch {
     /// The gateway's WebSocket.
     #[arg(long, default_value = "ws://127.0.0.1:8080/ws", value_parser = parse_url)]
     url: Uri,
+    /// A token, where the gateway wants one: as `slotcast token` prints it.
+    #[arg(long)]
+    token: Option<String>,
 }
 
 /// Why watching ended by itself.
@@ -83,13 +86,14 @@ impl Watch {
             Ok(Err(error)) => return Err(away(error.to_string())),
             Err(_) => return Err(away(format!("no answer within {} seconds", CONNECT_DEADLINE.as_secs()))),
         };
+        let hello = self.token.as_ref().map(|token| json!({ "type": "hello", "token": token }));
         let subscribe = json!({
             "type": "subscribe", "id": ASKED, "date": self.date.to_string(), "employee_id": self.employee_id.get(),
         });
-        socket
-            .send(Message::text(subscribe.to_string()))
-            .await
-            .map_err(|error| WatchError::Closed(error.to_string()))?;
+        for frame in hello.into_iter().chain([subscribe]) {
+            let sent = socket.send(Message::text(frame.to_string())).await;
+            sent.map_err(|error| WatchError::Closed(error.to_string()))?;
+        }
         loop {
             let closed = |why: &str| WatchError::Closed(why.to_owned());
             match timeout(SILENCE, socket.next()).await.map_err(|_| WatchError::Silent)? {
@@ -172,7 +176,7 @@ mod tests {
     fn watch(port: u16) -> Watch {
         let date = parse_date("2026-11-02").unwrap();
         let url = parse_url(&format!("ws://127.0.0.1:{port}/ws")).unwrap();
-        Watch { date, employee_id: EmployeeId::new(3).unwrap(), url }
+        Watch { date, employee_id: EmployeeId::new(3).unwrap(), url, token: None }
     }
 
     /// A server that checks the subscription, pushes `frames`, then closes or stays.

@@ -114,7 +114,6 @@ fn all_wrong_values_are_reported_at_once() {
 #[test]
 fn what_is_not_built_yet_is_refused_in_a_plain_sentence() {
     for (text, key) in [
-        ("[security]\nmode = \"token\"", "security.mode"),
         ("[server]\ntls_cert = \"a.pem\"", "server.tls_cert"),
         ("[server]\nlisten = \"unix:/run/slotcast.sock\"", "server.listen"),
         ("[redis]\nurl = \"rediss://host\"", "redis.url"),
@@ -134,12 +133,21 @@ fn a_file_that_is_not_toml_is_refused_without_quoting_it() {
 
 #[test]
 fn settings_without_effect_are_warned_of() {
-    let loaded =
-        load_text("[mysql]\ntable_prefix = \"wp7_\"\n[security]\ntoken_keys = [\"k1:hush\"]", &[]).unwrap();
+    let loaded = load_text("[mysql]\ntable_prefix = \"wp7_\"", &[]).unwrap();
     let warnings = loaded.warnings().join("\n");
-    for key in ["mysql.table_prefix has no effect", "security.token_keys has no effect"] {
-        assert!(warnings.contains(key), "{warnings}");
-    }
+    assert!(warnings.contains("mysql.table_prefix has no effect"), "{warnings}");
+}
+
+#[test]
+fn token_mode_wants_a_key_and_warns_of_a_short_one() {
+    let complaint = complaint("[security]\nmode = \"token\"", &[]);
+    assert!(complaint.starts_with("security.mode") && complaint.contains("token_keys"), "{complaint}");
+    let with = |secret: &str| {
+        let text = format!("[security]\nmode = \"token\"\ntoken_keys = [\"k1:{secret}\"]");
+        load_text(&text, &[]).unwrap().warnings().join("\n")
+    };
+    assert!(with("hush").contains("\"k1\"") && !with("hush").contains("hush"), "{}", with("hush"));
+    assert!(!with(&"x".repeat(32)).contains("token_keys"));
 }
 
 #[test]
@@ -214,12 +222,13 @@ fn a_time_zone_is_known_or_left_to_the_site() {
 }
 
 #[test]
-fn where_wordpress_is_may_be_said_and_does_nothing_without_a_key_and_a_database() {
+fn where_wordpress_is_may_be_said_and_without_a_key_it_is_not_told_of_bookings() {
     let upstream = "[legacy]\nupstream = \"https://www.example.com/wp-admin/admin-ajax.php\"\n";
     let (mysql, key) =
         ("[mysql]\nurl = \"mysql://wp@host/wordpress\"\n", "[security]\ntoken_keys = [\"k1:hush\"]\n");
     for (text, warned) in [
-        ([upstream, key].concat(), Some("there is no mysql.url")),
+        ([upstream, key].concat(), None),
+        (format!("{upstream}enabled = false"), Some("there is no mysql.url")),
         ([upstream, mysql].concat(), Some("without security.token_keys")),
         ([upstream, mysql, key].concat(), None),
     ] {

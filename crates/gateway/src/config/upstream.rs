@@ -18,6 +18,16 @@ impl Upstream {
         self.0.scheme_str() == Some("https")
     }
 
+    /// The address itself.
+    pub fn ajax(&self) -> Uri {
+        self.0.clone()
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> &str {
+        self.0.authority().map(|authority| authority.as_str()).unwrap_or_default()
+    }
+
     /// The address of a REST route, as `/plugin/v1/things`, in the form that WordPress serves however it is set up: one
     /// below `/wp-json/` needs pretty permalinks, a server that rewrites addresses, and a WordPress at the root of its site.
     pub fn rest_route(&self, route: &str) -> Uri {

@@ -11,6 +11,8 @@ const MAX_RATE: u32 = 1_000_000;
 const HEARTBEAT_INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
 /// Selections are renewed this often; below twice of it one late renewal loses them.
 const SHORT_SELECTION_SECS: u64 = 5;
+/// A key of HS256 is to be as long as its output.
+const SHORT_SECRET: usize = 32;
 /// A shorter dashboard key can be guessed.
 const SHORT_KEY: usize = 16;
 
@@ -93,6 +95,10 @@ impl Config {
             let advice = "may only hold printable ASCII, without blanks around it: it travels in headers";
             found.push(("security.dashboard_key", advice.to_owned()));
         }
+        if self.security.mode == SecurityMode::Token && self.security.token_keys.is_empty() {
+            let advice = "needs a key that tokens are signed with: set security.token_keys";
+            found.push(("security.mode", advice.to_owned()));
+        }
         if let Some(url) = &self.redis.url {
             if !["redis", "redis+unix", "unix", "rediss"].contains(&url.scheme().as_str()) {
                 found.push(("redis.url", "must begin with redis:// or unix://".to_owned()));
@@ -126,7 +132,6 @@ impl Config {
         refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
         let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");
         refuse(tls_to_redis, "redis.url", "speak TLS to Redis");
-        refuse(self.security.mode == SecurityMode::Token, "security.mode", "check tokens");
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
@@ -159,18 +164,24 @@ impl Config {
             "security.dashboard_key is not set: /dashboard, /metrics and the details of /health answer on this \
              machine alone, for a request to a loopback address",
         );
+        for key in &self.security.token_keys {
+            warn(
+                self.security.mode == SecurityMode::Token && key.secret.expose().len() < SHORT_SECRET,
+                &format!(
+                    "the secret of the key {:?} in security.token_keys is shorter than 32 characters: whoever sees one \
+                     token can try all",
+                    key.kid
+                ),
+            );
+        }
         let (upstream, keys) = (self.legacy.upstream.is_some(), !self.security.token_keys.is_empty());
         warn(
-            keys && !upstream && self.security.mode == SecurityMode::Open,
-            "security.token_keys has no effect: security.mode is open, and there is no legacy.upstream",
-        );
-        warn(
-            upstream && self.mysql.url.is_none(),
-            "legacy.upstream has no effect: it is told of bookings, and there is no mysql.url to keep them in",
+            upstream && !self.legacy.enabled && self.mysql.url.is_none(),
+            "legacy.upstream has no effect: legacy.enabled is false, and there is no mysql.url, so no booking to tell of",
         );
         warn(
             upstream && !keys && self.mysql.url.is_some(),
-            "legacy.upstream has no effect without security.token_keys: WordPress believes signed messages alone",
+            "legacy.upstream is not told of bookings without security.token_keys: WordPress believes signed messages alone",
         );
         warn(
             self.security.max_holds_per_address != super::Security::default().max_holds_per_address,

@@ -13,17 +13,25 @@ use crate::protocol::legacy::{self, HoldForm, Poll};
 /// What a customer is told of a booking.
 pub(crate) const BOOKED: &str = "Your appointment is booked";
 
+const CONFIRM: &str = "confirm_booking";
+const CHECK: &str = "check_availability";
+
+/// Whether the action is answered here.
+pub(super) fn is_ours(form: &Map<String, Value>) -> bool {
+    form.get("action").is_some_and(|action| action == CONFIRM || action == CHECK)
+}
+
 /// Answers one booking action.
 pub(super) async fn answer(services: &Services, form: Map<String, Value>, origin: Origin) -> Value {
     let form = booking::as_ours(form);
     match form.get("action").and_then(Value::as_str) {
-        Some("confirm_booking") => match confirm(services, form, origin).await {
+        Some(CONFIRM) => match confirm(services, form, origin).await {
             Ok(Booking { strong_id, .. }) => {
                 json!({ "booking_confirmed": true, "appointment_id": strong_id, "message": BOOKED })
             }
             Err(error) => not_booked(&error),
         },
-        Some("check_availability") => match check(services, &form).await {
+        Some(CHECK) => match check(services, &form).await {
             Ok(answer) => answer,
             Err(error) => refusal(&error),
         },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -11,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::app::Services;
 use crate::commands::Origin;
-use crate::heartbeat as service;
-use crate::protocol::form::parse_body;
+use crate::heartbeat::{self as service, Answer, Beat, passed_on};
+use crate::protocol::form::{content_type, parse_body};
 use crate::security::address::{Peer, client_address};
 
 /// Where a request comes from, by its socket and headers.
@@ -43,14 +44,15 @@ pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
 
 /// A body's fields, whatever it was encoded as.
 pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Option<Map<String, Value>> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    parse_body(kind, body)
+    parse_body(content_type(headers), body)
 }
 
-/// Another action than the heartbeat's gets what WordPress says to one it does not know.
+/// Another action than the heartbeat's gets what WordPress says to one it does not know. What the page says to others is
+/// asked of WordPress at the same time; of a field that both know ours counts.
 pub(super) async fn heartbeat(
     State(services): State<Arc<Services>>,
     From(origin): From,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -59,5 +61,25 @@ pub(super) async fn heartbeat(
         return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "0")
             .into_response();
     }
-    reply(StatusCode::OK, &Value::Object(service::answer(&services, &fields, origin).await))
+    let beat = services.elsewhere.as_ref().and_then(|_| Beat::of(&headers, &body, &fields));
+    let (ours, theirs) = tokio::join!(
+        service::answer(&services, &fields, origin, beat.as_ref()),
+        ask_elsewhere(&services, beat.as_ref(), &headers, peer),
+    );
+    let mut merged = theirs.fields;
+    merged.extend(ours);
+    let mut response = reply(StatusCode::OK, &Value::Object(merged));
+    for cookie in theirs.cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn ask_elsewhere(services: &Services, beat: Option<&Beat>, headers: &HeaderMap, peer: Peer) -> Answer {
+    let (Some(elsewhere), Some(beat)) = (&services.elsewhere, beat) else { return Answer::default() };
+    let headers = passed_on(headers, peer, services.trusted_proxies.trusts(peer));
+    let answer = elsewhere.ask(beat, headers).await;
+    let outcome = answer.as_ref().map_or_else(|why| *why, |_| "ok");
+    services.commands.metrics.count_request("pass_on", outcome);
+    answer.unwrap_or_default()
 }

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 
 use super::operators::peer;
 use crate::app::Services;
+use crate::config::SecurityMode;
 use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
 use crate::security::limits::{ConnectionPermit, Refused};
@@ -24,6 +25,8 @@ use crate::session::{self, Connection};
 
 /// Between the server's 101 and the socket being ours.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
+/// In token mode a connection says who it is within this.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// What the kernel may hold for a slow reader; beyond it diffs are conflated. The kernel doubles this.
 const SEND_BUFFER: usize = 32 * 1024;
 
@@ -80,6 +83,9 @@ async fn hand_over(
     let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     services.metrics.connections_opened.inc();
     let connection = Connection::new(services.connections.next_id(), stream, permit);
+    if services.security.mode == SecurityMode::Token {
+        connection.allow_for(HELLO_DEADLINE);
+    }
     tokio::spawn(session::run(services, connection, read_ahead, from));
 }
 

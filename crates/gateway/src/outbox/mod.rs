@@ -12,8 +12,9 @@ use slot_state::{Backlog, Outbox, Untold};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::config::Config;
+use crate::config::Security;
 use crate::observe::metrics::Metrics;
+use crate::wordpress::WordPress;
 use site::Site;
 
 /// Bookings told at one time: each keeps a PHP process busy.
@@ -49,9 +50,15 @@ struct Seen {
 
 impl Courier {
     /// Over the site's outbox.
-    pub fn new(outbox: Outbox, config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
-        let site = match (&config.legacy.upstream, config.security.token_keys.first()) {
-            (Some(upstream), Some(key)) => Site::new(upstream, key),
+    pub fn new(
+        outbox: Outbox,
+        wordpress: Option<&Result<Arc<WordPress>, String>>,
+        security: &Security,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let site = match (wordpress, security.token_keys.first()) {
+            (Some(Ok(wordpress)), Some(key)) => Site::new(wordpress.clone(), key),
+            (Some(Err(lack)), Some(_)) => Err(lack.clone()),
             (Some(_), None) => Err("security.token_keys is not set".to_owned()),
             (None, Some(_)) => Err("legacy.upstream is not set".to_owned()),
             (None, None) => Err("legacy.upstream and security.token_keys are not set".to_owned()),

@@ -1,26 +1,21 @@
-//! The way to WordPress: one signed message, one answer. Neither bodies nor secrets leave this file but to WordPress.
+//! A message to WordPress: signed, sent, and judged by its answer. Neither bodies nor secrets leave this file but to WordPress.
 
-use std::error::Error;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
-use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::{HeaderMap, Request, StatusCode};
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use slot_state::Untold;
 use tokio::time::timeout;
 
-use super::AT_ONCE;
-use crate::config::{TokenKey, Upstream};
+use crate::config::TokenKey;
+use crate::wordpress::WordPress;
 
 /// The must-use plugin's own.
 const ROUTE: &str = "/slotcast/v1/bookings";
@@ -30,57 +25,31 @@ const KEY: HeaderName = HeaderName::from_static("x-slotcast-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-slotcast-signature");
 /// For a message and its answer, the connection included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A connection must be there within this, so that there is time for other addresses of the same name.
-const CONNECT: Duration = Duration::from_secs(4);
 /// What is left of an answer is waited for so long, and read so far, for the next message to go the same way.
 const REST_OF_ANSWER: Duration = Duration::from_millis(500);
 const LONGEST_ANSWER: usize = 8 * 1024;
-/// Shorter than a web server keeps a connection that nobody uses.
-const IDLE: Duration = Duration::from_secs(4);
 
 /// WordPress.
 pub(super) struct Site {
-    route: Uri,
-    way: Way,
+    wordpress: Arc<WordPress>,
     kid: String,
     mac: Hmac<Sha256>,
 }
 
-/// Certificates are only looked for where they are needed: a machine may have none.
-enum Way {
-    Http(Client<HttpConnector, Full<Bytes>>),
-    Https(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
-
 impl Site {
-    /// An error says why there is no way there.
-    pub(super) fn new(upstream: &Upstream, key: &TokenKey) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_connect_timeout(Some(CONNECT));
-        tcp.set_nodelay(true);
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(AT_ONCE);
-        let way = if upstream.is_https() {
-            tcp.enforce_http(false);
-            let tls = HttpsConnectorBuilder::new().with_native_roots();
-            let tls =
-                tls.map_err(|error| format!("this machine trusts nobody, so https is of no use: {error}"))?;
-            Way::Https(client.build(tls.https_only().enable_http1().wrap_connector(tcp)))
-        } else {
-            Way::Http(client.build(tcp))
-        };
+    /// An error says why nothing can be signed.
+    pub(super) fn new(wordpress: Arc<WordPress>, key: &TokenKey) -> Result<Self, String> {
         let mac = Hmac::new_from_slice(key.secret.expose().as_bytes());
         let mac = mac.map_err(|error| format!("security.token_keys cannot sign: {error}"))?;
-        Ok(Site { route: upstream.rest_route(ROUTE), way, kid: key.kid.clone(), mac })
+        Ok(Site { wordpress, kid: key.kid.clone(), mac })
     }
 
     /// Tells of one booking. An error: WordPress may or may not have heard of it; says why.
     pub(super) async fn tell(&self, untold: &Untold) -> Result<(), String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = self.message(body(untold), now)?;
-        let answer = match timeout(DEADLINE, self.way.send(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(format!("cannot reach {}: {}", self.host(), innermost(&error))),
+        let answer = match timeout(DEADLINE, self.wordpress.send(request)).await {
+            Ok(answer) => answer?,
             Err(_) => return Err(format!("no answer from {} within 10 s", self.host())),
         };
         let acknowledged = self.judge(answer.status(), answer.headers());
@@ -91,7 +60,7 @@ impl Site {
 
     fn message(&self, body: String, now: u64) -> Result<Request<Full<Bytes>>, String> {
         let signature = self.sign(now, &body);
-        Request::post(self.route.clone())
+        Request::post(self.wordpress.rest_route(ROUTE))
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("slotcast/", env!("CARGO_PKG_VERSION")))
             .header(TIMESTAMP, now)
@@ -132,16 +101,7 @@ impl Site {
     }
 
     fn host(&self) -> &str {
-        self.route.authority().map(|authority| authority.as_str()).unwrap_or_default()
-    }
-}
-
-impl Way {
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
-        match self {
-            Way::Http(client) => client.request(request).await,
-            Way::Https(client) => client.request(request).await,
-        }
+        self.wordpress.host()
     }
 }
 
@@ -154,22 +114,15 @@ fn body(untold: &Untold) -> String {
     Value::Object(body).to_string()
 }
 
-/// What is at the bottom of an error: the layers above say "client error".
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Upstream;
 
     fn site() -> Site {
         let upstream = Upstream::try_from("http://127.0.0.1/wp-admin/admin-ajax.php".to_owned()).unwrap();
-        Site::new(&upstream, &TokenKey::try_from("k1:hush-hush".to_owned()).unwrap()).unwrap()
+        let key = TokenKey::try_from("k1:hush-hush".to_owned()).unwrap();
+        Site::new(WordPress::new(&upstream).unwrap(), &key).unwrap()
     }
 
     #[test]

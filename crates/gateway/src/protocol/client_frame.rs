@@ -5,6 +5,7 @@ use slot_state::{AppointmentRef, ClientId, DateWindow, EmployeeId, InvalidValue,
 
 use super::error::RequestError;
 use super::legacy;
+use crate::security::{PHP_CLIENTS, TOKEN_CLIENTS};
 
 /// The longest `id` that is a string.
 const MAX_ID: usize = 64;
@@ -21,8 +22,8 @@ pub struct ClientFrame {
 /// What a client can ask for.
 #[derive(Debug)]
 pub enum Request {
-    /// Says who it is.
-    Hello(Option<ClientId>),
+    /// Says who it is, and may prove it.
+    Hello(Option<ClientId>, Option<String>),
     /// Wants a room's view and its changes, without the slot of an appointment that is about to be moved.
     Subscribe(Room, Option<AppointmentRef>),
     /// Wants them no more.
@@ -39,6 +40,20 @@ pub enum Request {
     Ping,
     /// Speaks as an old page does.
     Legacy(Map<String, Value>),
+}
+
+impl Request {
+    /// The room it is about; `None` where it is about none, or only its legacy fields say.
+    pub fn room(&self) -> Option<Room> {
+        match self {
+            Self::Subscribe(room, _)
+            | Self::Unsubscribe(room)
+            | Self::Sync(room)
+            | Self::Availability(room) => Some(*room),
+            Self::Hold(_, slot) | Self::Confirm(slot, _) => Some(slot.room),
+            Self::Hello(..) | Self::Ping | Self::Legacy(_) => None,
+        }
+    }
 }
 
 /// What can be done about a slot.
@@ -83,12 +98,14 @@ fn take_id(fields: &mut Map<String, Value>) -> Result<Option<Value>, RequestErro
 }
 
 fn request(fields: Map<String, Value>, window: DateWindow) -> Result<Request, RequestError> {
+    if fields.get("type").is_some_and(|kind| kind == "hello") {
+        return hello(fields);
+    }
     let room = || room(&fields, window);
     let slot = || Ok::<_, RequestError>(Slot { room: room()?, time: time(&fields, "time")? });
     let hold = |verb| Ok(Request::Hold(verb, slot()?));
     match fields.get("type") {
         Some(Value::String(kind)) => match kind.as_str() {
-            "hello" => Ok(Request::Hello(optional_client(&fields)?)),
             "subscribe" => Ok(Request::Subscribe(room()?, appointment(&fields)?)),
             "unsubscribe" => Ok(Request::Unsubscribe(room()?)),
             "sync" => Ok(Request::Sync(room()?)),
@@ -104,6 +121,15 @@ fn request(fields: Map<String, Value>, window: DateWindow) -> Result<Request, Re
         None if legacy::is_legacy(&fields) => Ok(Request::Legacy(fields)),
         None => Err(RequestError::Malformed("a frame needs a type")),
         Some(_) => Err(RequestError::Malformed("type must be a string")),
+    }
+}
+
+/// With a token it may use a name that needs one: whether that is the token's is for the session to see.
+fn hello(mut fields: Map<String, Value>) -> Result<Request, RequestError> {
+    match fields.remove("token") {
+        None | Some(Value::Null) => Ok(Request::Hello(optional_client(&fields)?, None)),
+        Some(Value::String(token)) => Ok(Request::Hello(any_client(&fields)?, Some(token))),
+        Some(_) => Err(RequestError::BadRequest("token must be a string")),
     }
 }
 
@@ -140,11 +166,18 @@ pub(super) fn appointment(fields: &Map<String, Value>) -> Result<Option<Appointm
 
 /// The client that may be named; nobody calls itself by a name that needs a token, or that is PHP's.
 pub(super) fn optional_client(fields: &Map<String, Value>) -> Result<Option<ClientId>, InvalidValue> {
+    let is_free = |client: &ClientId| {
+        ![TOKEN_CLIENTS, PHP_CLIENTS].iter().any(|reserved| client.as_str().starts_with(reserved))
+    };
+    match any_client(fields)? {
+        Some(client) if !is_free(&client) => Err(InvalidValue::Client),
+        client => Ok(client),
+    }
+}
+
+fn any_client(fields: &Map<String, Value>) -> Result<Option<ClientId>, InvalidValue> {
     match fields.get("client_id") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.starts_with("u_") || text.starts_with("reschedule_") => {
-            Err(InvalidValue::Client)
-        }
         Some(Value::String(text)) => text.parse().map(Some),
         Some(_) => Err(InvalidValue::Client),
     }
@@ -185,6 +218,8 @@ mod tests {
         assert_eq!(code(r#"{"type":"selekt"}"#), ("unknown_type", true));
         assert_eq!(code(r#"{"type":"hello","id":{}}"#), ("bad_request", false));
         assert_eq!(code(r#"{"type":"hello","client_id":"u_1"}"#), ("invalid_client", false));
+        assert_eq!(code(r#"{"type":"hello","client_id":"u 1","token":"x"}"#), ("invalid_client", false));
+        assert_eq!(code(r#"{"type":"hello","token":7}"#), ("bad_request", false));
         assert_eq!(code(r#"{"type":"subscribe"}"#), ("invalid_date", false));
         let with = |rest: &str| format!(r#"{{"type":"select","date":"{}",{rest}}}"#, today());
         assert_eq!(code(&with(r#""employee_id":0,"time":"10:00""#)), ("invalid_employee", false));

@@ -37,6 +37,9 @@ pub enum RequestError {
     /// More rooms than one connection may watch.
     #[error("too many rooms on this connection; unsubscribe from one first")]
     TooManyRooms,
+    /// Without a token that allows it.
+    #[error("not authorized; say hello with a token that allows this")]
+    Unauthorized,
     /// Faster than allowed.
     #[error("too many requests; wait a moment")]
     RateLimited,
@@ -73,6 +76,7 @@ impl RequestError {
             Self::NotBooked(BookRefusal::NoDatabase, _) => ("store_unavailable", 503),
             Self::NotSubscribed => ("not_subscribed", 409),
             Self::TooManyRooms => ("too_many_rooms", 409),
+            Self::Unauthorized => ("unauthorized", 401),
             Self::RateLimited => ("rate_limited", 429),
             Self::StoreUnavailable => ("store_unavailable", 503),
             Self::Internal => ("internal", 500),

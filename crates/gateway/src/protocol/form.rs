@@ -1,5 +1,7 @@
 //! Request bodies as PHP reads them: a form whose names have brackets, or JSON, to one shape.
 
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 /// Brackets may nest this deep; PHP's own limit is 64, the heartbeat's data needs two.
@@ -11,21 +13,63 @@ const MAX_FIELDS: usize = 1000;
 pub fn parse_form(body: &[u8]) -> Map<String, Value> {
     let mut fields = Map::new();
     for (name, value) in form_urlencoded::parse(body).take(MAX_FIELDS) {
-        let (first, rest) = name.find('[').map_or((name.as_ref(), ""), |at| name.split_at(at));
-        if first.is_empty() {
-            continue;
-        }
-        let mut path = vec![first];
-        let mut inner = rest;
-        while let Some((key, after)) = inner.strip_prefix('[').and_then(|open| open.split_once(']')) {
-            path.push(key);
-            inner = after;
-        }
-        if path.len() <= MAX_DEPTH {
+        let path = path_of(&name);
+        if (1..=MAX_DEPTH).contains(&path.len()) {
             insert(&mut fields, &path, value.into_owned());
         }
     }
     fields
+}
+
+/// `a[b][c]` as its parts; empty where PHP would pass over the field.
+pub fn path_of(name: &str) -> Vec<&str> {
+    let (first, mut inner) = name.find('[').map_or((name, ""), |at| name.split_at(at));
+    if first.is_empty() {
+        return Vec::new();
+    }
+    let mut path = vec![first];
+    while let Some((key, after)) = inner.strip_prefix('[').and_then(|open| open.split_once(']')) {
+        path.push(key);
+        inner = after;
+    }
+    path
+}
+
+/// A body's fields one by one, under the names a form has for them: all that is there, in its order.
+pub fn flat(content_type: &str, body: &[u8], fields: &Map<String, Value>) -> Vec<(String, String)> {
+    if !is_json(content_type) {
+        return form_urlencoded::parse(body).into_owned().collect();
+    }
+    let mut flat = Vec::new();
+    for (name, value) in fields {
+        flatten(name, value, &mut flat);
+    }
+    flat
+}
+
+/// As jQuery writes it: everything is a string, and empty things are left out.
+fn flatten(name: &str, value: &Value, flat: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| flatten(&format!("{name}[{key}]"), value, flat));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| flatten(&format!("{name}[{at}]"), item, flat));
+        }
+        Value::Null => flat.push((name.to_owned(), String::new())),
+        Value::String(text) => flat.push((name.to_owned(), text.clone())),
+        other => flat.push((name.to_owned(), other.to_string())),
+    }
+}
+
+/// What the body is, as its sender says.
+pub fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
 }
 
 fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
@@ -46,11 +90,7 @@ fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
 
 /// The fields of a body, by its content type; `None` if it is JSON but no object.
 pub fn parse_body(content_type: &str, body: &[u8]) -> Option<Map<String, Value>> {
-    let json = content_type
-        .split(';')
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if !json {
+    if !is_json(content_type) {
         return Some(parse_form(body));
     }
     match serde_json::from_slice(body) {
@@ -75,6 +115,20 @@ mod tests {
                 "interval": "60", "_nonce": "", "action": "heartbeat", "has_focus": "true"
             })
         );
+    }
+
+    #[test]
+    fn a_body_is_flat_fields_whatever_it_was_encoded_as() {
+        let flat = |kind: &str, body: &[u8]| {
+            flat(kind, body, &parse_body(kind, body).expect("fields"))
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(flat("text/plain", b"a[]=1&a[]=2&b=%26&a[x]="), ["a[]=1", "a[]=2", "b=&", "a[x]="]);
+        let json = br#"{"a":{"x":[1,{"y":true}],"z":{}},"b":null,"c":"d"}"#;
+        let kind = "application/json; charset=UTF-8";
+        assert_eq!(flat(kind, json), ["a[x][0]=1", "a[x][1][y]=true", "b=", "c=d"]);
     }
 
     #[test]

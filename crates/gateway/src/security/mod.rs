@@ -6,3 +6,9 @@ pub mod limits;
 pub mod operators;
 pub mod origin;
 mod rates;
+pub mod token;
+
+/// Clients whose names begin like this prove it with a token.
+pub const TOKEN_CLIENTS: &str = "u_";
+/// Names of PHP's own, which nobody may use.
+pub const PHP_CLIENTS: &str = "reschedule_";

@@ -39,6 +39,8 @@ pub enum CloseCode {
     TooBig = 1009,
     /// A fault of the server.
     Internal = 1011,
+    /// No token, or it has ended.
+    Unauthorized = 4401,
     /// Pings went unanswered.
     NoAnswer = 4408,
 }
@@ -62,6 +64,8 @@ pub struct Connection {
     wake: Notify,
     seen: AtomicU32,
     pinged: AtomicU32,
+    /// The tick after which it is not authorized any more.
+    allowed: AtomicU32,
     /// Its client has a selection: pinged more often, since the selection lives by the answers.
     pub holds_selection: AtomicBool,
     _permit: ConnectionPermit,
@@ -96,6 +100,7 @@ impl Connection {
             wake: Notify::new(),
             seen: AtomicU32::new(ticks()),
             pinged: AtomicU32::new(0),
+            allowed: AtomicU32::new(u32::MAX),
             holds_selection: AtomicBool::new(false),
             _permit: permit,
         })
@@ -235,6 +240,17 @@ impl Connection {
         }
         outbox.waiting = Vec::new();
         outbox.behind.pop()
+    }
+
+    /// From now on it may be here for so long; new connections may for ever.
+    pub fn allow_for(&self, time: Duration) {
+        let more = u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
+        self.allowed.store(ticks().saturating_add(more), Ordering::Relaxed);
+    }
+
+    /// Whether it still may.
+    pub fn is_allowed(&self) -> bool {
+        ticks() <= self.allowed.load(Ordering::Relaxed)
     }
 
     /// The peer showed life.

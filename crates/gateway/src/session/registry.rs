@@ -1,5 +1,5 @@
 //! Every open connection, for what concerns all of them: pings, news of the storage, the goodbye.
-//! One pass a second pings those whose turn it is; no connection has a timer or is woken for it.
+//! One pass a second pings those whose turn it is and ends those whose token has; no connection has a timer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,20 +71,24 @@ impl Registry {
         }
     }
 
-    /// Pings for ever.
+    /// Pings, and looks for tokens that have ended, for ever.
     pub async fn run(self: Arc<Self>) {
         let mut passes = tokio::time::interval(PASS_EVERY);
         passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for pass in 0u64.. {
             passes.tick().await;
             for connection in &self.open {
-                ping_if_due(&connection, pass);
+                look_after(&connection, pass);
             }
         }
     }
 }
 
-fn ping_if_due(connection: &Connection, pass: u64) {
+fn look_after(connection: &Connection, pass: u64) {
+    if !connection.is_allowed() {
+        connection.close(CloseCode::Unauthorized);
+        return;
+    }
     if connection.unanswered().is_some_and(|silence| silence > NO_ANSWER) {
         connection.close(CloseCode::NoAnswer);
         return;

@@ -1,6 +1,8 @@
 //! What one connection has said so far: who it is, which rooms it watches, how often it spoke nonsense.
 //! Frames come in as text; answers go out through the connection.
 
+mod hello;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::protocol::server_frame::ServerFrame;
 use crate::rooms::Subscription;
 use crate::security::address::ClientAddress;
 use crate::security::limits::{FrameLimiter, Verdict};
+use crate::security::token::Scope;
 
 /// The third malformed frame within this ends the connection.
 const MALFORMED_WITHIN: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub(crate) struct Session {
     connection: Arc<Connection>,
     from: ClientAddress,
     client: Option<ClientId>,
+    /// Of its token.
+    scope: Scope,
     subscriptions: SmallVec<[Subscription; 1]>,
     limiter: FrameLimiter,
     malformed: [Option<Instant>; 2],
@@ -44,6 +49,7 @@ impl Session {
             connection,
             from,
             client: None,
+            scope: Scope::default(),
             subscriptions: SmallVec::new(),
             limiter,
             malformed: [None; 2],
@@ -89,8 +95,12 @@ impl Session {
     /// Carries out a request and answers it.
     pub(crate) async fn carry_out(&mut self, frame: ClientFrame) {
         let id = frame.id.as_ref();
+        if let Err(error) = self.check_allowed(&frame.request) {
+            self.services.metrics.count_request("frame", error.code());
+            return self.refuse(id, &error);
+        }
         let outcome = match frame.request {
-            Request::Hello(client) => self.hello(id, client),
+            Request::Hello(client, token) => self.hello(id, client, token.as_deref()),
             Request::Subscribe(room, exclude) => self.subscribe(id, room, exclude.map(Box::new)).await,
             Request::Unsubscribe(room) => self.unsubscribe(id, room),
             Request::Sync(room) => self.sync(id, room),
@@ -109,7 +119,7 @@ impl Session {
             }
             Request::Legacy(_) if !self.services.legacy_enabled => Err(RequestError::Unsupported),
             Request::Legacy(fields) => {
-                let mut reply = heartbeat::answer(&self.services, &fields, self.origin()).await;
+                let mut reply = heartbeat::answer(&self.services, &fields, self.origin(), None).await;
                 if let Some(id) = frame.id.clone() {
                     reply.insert("id".into(), id);
                 }
@@ -124,36 +134,6 @@ impl Session {
 
     fn origin(&self) -> Origin {
         Origin { address: self.from, actor: Some(self.connection.id) }
-    }
-
-    fn hello(&mut self, id: Option<&Value>, named: Option<ClientId>) -> Result<(), RequestError> {
-        let client = match (&self.client, named) {
-            (Some(known), Some(named)) if *known != named => {
-                return Err(RequestError::BadRequest("this connection is another client's; open a new one"));
-            }
-            (Some(known), _) => known.clone(),
-            (None, Some(named)) => self.arrive(named),
-            (None, None) => self.arrive(new_client()),
-        };
-        let services = &self.services;
-        let storage = services.commands.storage();
-        self.answer(&ServerFrame::Welcome {
-            id,
-            client_id: client.as_str(),
-            storage_mode: storage.mode.as_str(),
-            redis_status: storage.redis_status(),
-            selection_ttl: services.commands.selection_ttl.as_secs(),
-            lock_ttl: services.lock_ttl.as_secs(),
-            server_time: jiff::Timestamp::now().as_second(),
-            version: env!("CARGO_PKG_VERSION"),
-        });
-        Ok(())
-    }
-
-    fn arrive(&mut self, client: ClientId) -> ClientId {
-        self.services.commands.presence.arrive(&client, &self.connection, self.from.countable());
-        self.client = Some(client.clone());
-        client
     }
 
     async fn subscribe(
@@ -223,7 +203,7 @@ impl Session {
 
     /// Whose connection this is, from the first time it matters.
     fn client(&mut self) -> ClientId {
-        self.client.clone().unwrap_or_else(|| self.arrive(new_client()))
+        self.client.clone().unwrap_or_else(|| self.arrive(hello::new_client()))
     }
 
     async fn confirm(&mut self, id: Option<&Value>, slot: Slot, fields: &Map<String, Value>) {
@@ -312,10 +292,4 @@ impl Session {
 
 fn ok<'a>(id: Option<&'a Value>, status: &'static str) -> ServerFrame<'a> {
     ServerFrame::Ok { id, status, storage: None, ttl: None, fence: None }
-}
-
-/// A name for a browser that gave none.
-fn new_client() -> ClientId {
-    let name = format!("c_{:032x}", rand::random::<u128>());
-    name.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits are allowed in a client_id"))
 }

@@ -1,4 +1,4 @@
-//! What stands where WordPress would: takes messages about bookings, or does not.
+//! What stands where WordPress would: takes messages about bookings and heartbeats, or does not.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,13 +10,12 @@ use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, LOCATION};
+use hyper::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sha2::Sha256;
-use support::{PATIENCE, ReservedPort, eventually};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -28,11 +27,15 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::{PATIENCE, ReservedPort, eventually};
+
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Taken, after so long.
     Taken(Duration),
+    /// Answered with this body of JSON, and two cookies.
+    Says(&'static str),
     /// This status, as the plugin would say it.
     Refused(u16),
     /// A page of the site, with 200.
@@ -49,24 +52,30 @@ pub(crate) enum Fate {
 
 /// One message as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-    pub(crate) body: Value,
+pub struct Message {
+    /// Path and query.
+    pub path: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+    /// The body as JSON; `null` where it is none.
+    pub body: Value,
 }
 
 impl Message {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// A header that must be there.
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("text")
     }
 
-    pub(crate) fn id(&self) -> u64 {
+    /// The number of a message about a booking.
+    pub fn id(&self) -> u64 {
         self.body["id"].as_u64().unwrap_or_else(|| panic!("no id: {}", self.text))
     }
 
     /// Panics unless it is signed with this key, now.
-    pub(crate) fn assert_signed(&self, kid: &str, secret: &str) {
+    pub fn assert_signed(&self, kid: &str, secret: &str) {
         assert_eq!(self.header("x-slotcast-key"), kid);
         let timestamp = self.header("x-slotcast-timestamp");
         let sent: i64 = timestamp.parse().expect("seconds");
@@ -82,7 +91,7 @@ impl Message {
 
 /// A web server on a port of its own.
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub struct Receiver {
     port: ReservedPort,
     inbox: Arc<Inbox>,
     accepting: Option<JoinHandle<()>>,
@@ -91,12 +100,13 @@ pub(crate) struct Receiver {
 
 /// A certificate for 127.0.0.1 that signs itself.
 #[derive(Debug)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     folder: TempDir,
 }
 
 impl Certificate {
-    pub(crate) async fn new() -> Self {
+    /// A new one.
+    pub async fn new() -> Self {
         let certificate = Self { folder: TempDir::with_prefix("slotcast-tls-").expect("a temporary folder") };
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
@@ -112,7 +122,8 @@ impl Certificate {
         certificate
     }
 
-    pub(crate) fn file(&self) -> PathBuf {
+    /// Where it lies (PEM).
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("certificate.pem")
     }
 
@@ -133,7 +144,7 @@ struct Inbox {
 
 impl Receiver {
     /// One that is not there yet.
-    pub(crate) fn away() -> Self {
+    pub fn away() -> Self {
         let inbox = Inbox {
             messages: Mutex::default(),
             fates: Mutex::default(),
@@ -143,14 +154,14 @@ impl Receiver {
     }
 
     /// One that takes every message.
-    pub(crate) fn there() -> Self {
+    pub fn there() -> Self {
         let mut receiver = Self::away();
         receiver.come();
         receiver
     }
 
     /// One that takes every message over TLS.
-    pub(crate) async fn there_over_tls() -> Self {
+    pub async fn there_over_tls() -> Self {
         let mut receiver = Self::away();
         receiver.certificate = Some(Certificate::new().await);
         receiver.come();
@@ -158,12 +169,12 @@ impl Receiver {
     }
 
     /// What to trust, to trust this one.
-    pub(crate) fn certificate(&self) -> PathBuf {
+    pub fn certificate(&self) -> PathBuf {
         self.certificate.as_ref().expect("it speaks TLS").file()
     }
 
     /// Begins to listen.
-    pub(crate) fn come(&mut self) {
+    pub fn come(&mut self) {
         let accepting = accept(
             self.port.listen(),
             self.certificate.as_ref().map(Certificate::acceptor),
@@ -173,32 +184,33 @@ impl Receiver {
     }
 
     /// What becomes of the next messages, one each; later ones are taken.
-    pub(crate) fn plan(&self, fates: &[Fate]) {
+    pub fn plan(&self, fates: &[Fate]) {
         self.inbox.fates.lock().expect("no holder panics").extend(fates);
     }
 
     /// What becomes of all messages for which nothing is planned.
-    pub(crate) fn otherwise(&self, fate: Fate) {
+    pub fn otherwise(&self, fate: Fate) {
         *self.inbox.otherwise.lock().expect("no holder panics") = fate;
     }
 
     /// `legacy.upstream` for it.
-    pub(crate) fn admin_ajax(&self) -> String {
+    pub fn admin_ajax(&self) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}/blog/wp-admin/admin-ajax.php", self.port.addr())
     }
 
-    pub(crate) fn messages(&self) -> Vec<Message> {
+    /// Everything that came so far.
+    pub fn messages(&self) -> Vec<Message> {
         self.inbox.messages.lock().expect("no holder panics").clone()
     }
 
     /// Waits until so many messages have come.
-    pub(crate) async fn eventually(&self, messages: usize) -> Vec<Message> {
+    pub async fn eventually(&self, messages: usize) -> Vec<Message> {
         self.within(PATIENCE, messages).await
     }
 
     /// The same with more patience.
-    pub(crate) async fn within(&self, patience: Duration, messages: usize) -> Vec<Message> {
+    pub async fn within(&self, patience: Duration, messages: usize) -> Vec<Message> {
         eventually(&format!("{messages} messages have come"), patience, async || {
             Some(self.messages()).filter(|there| there.len() >= messages)
         })
@@ -254,6 +266,10 @@ async fn take(
             sleep(after).await;
             json.body(whole("{\"success\":true}"))?
         }
+        Fate::Says(text) => json
+            .header(SET_COOKIE, "first=1; Path=/; HttpOnly")
+            .header(SET_COOKIE, "second=2")
+            .body(whole(text))?,
         Fate::Refused(status) => json.status(status).body(whole("{\"code\":\"refused\"}"))?,
         Fate::Page => Response::builder()
             .header(CONTENT_TYPE, "text/html; charset=UTF-8")
