@@ -50,6 +50,8 @@ pub struct Services {
     pub heartbeat_interval: Duration,
     /// 0 = any number.
     pub max_rooms_per_connection: usize,
+    /// Whether `/demo` is served.
+    pub demo: bool,
     /// Whether the legacy paths answer.
     pub legacy_enabled: bool,
     /// Answers what old pages say to others; `None` where nobody does.
@@ -173,6 +175,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         lock_ttl: config.slots.lock_ttl(),
         heartbeat_interval: config.slots.heartbeat_interval(),
         max_rooms_per_connection: config.security.max_rooms_per_connection as usize,
+        demo: config.server.demo,
         legacy_enabled: config.legacy.enabled,
         elsewhere: wordpress.and_then(|wordpress| match wordpress {
             Ok(wordpress) => Some(Elsewhere::new(wordpress)),

@@ -2,6 +2,7 @@
 
 mod legacy;
 mod operators;
+mod pages;
 mod rest;
 mod router;
 mod server;

@@ -7,6 +7,7 @@
 //! | `POST /wp-json/appointease/v1/slots/{select,deselect,lock,unlock}` | holds |
 //! | `GET /wp-json/appointease/v1/slots/poll`, `…/selections`, `POST …/availability` | views |
 //! | `POST /wp-json/appointease/v1/appointments` | bookings |
+//! | `GET /client/*`, `/demo` | the browser's files |
 //! | `GET /livez`, `/readyz`, `/health`, `/metrics` | operators |
 //! | `GET /` | this list |
 
@@ -19,7 +20,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
-use super::{legacy, operators, rest, upgrade};
+use super::{legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
 
 /// The largest request body.
@@ -37,6 +38,7 @@ const PATHS: &str = "slotcast shows which booking slots are free, as they change
 /wp-json/appointease/v1/selections         GET ?date&employee_id
 /wp-json/appointease/v1/availability       POST {date,employee_id}
 /wp-json/appointease/v1/appointments       POST {date,time,employee_id,name,email,idempotency_key}
+/client/slotcast.js /client/react.js       the browser client, React hooks; /demo: try them
 /livez /readyz /health /metrics            for operators
 
 Watch a room:  slotcast watch --date YYYY-MM-DD --employee-id 1
@@ -49,7 +51,8 @@ pub(super) fn router(services: Arc<Services>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(operators::ready))
         .route("/health", get(operators::health))
-        .route("/metrics", get(operators::metrics));
+        .route("/metrics", get(operators::metrics))
+        .merge(pages::routes(services.demo));
     if services.legacy_enabled {
         let plugin = "/wp-json/appointease/v1";
         router = router
