@@ -320,7 +320,11 @@ function claim( string $memory ): ?string {
 	global $wpdb;
 	$insert = "INSERT IGNORE INTO {$wpdb->options} (option_name, option_value, autoload) VALUES (%s, %s, 'no')";
 	$mine   = 'taken ' . time() . ' 1';
-	if ( 1 === $wpdb->query( $wpdb->prepare( $insert, $memory, $mine ) ) ) {
+	// Of many that want the same row at once, the database may end some: they have not got it, and are asked again.
+	$quiet  = $wpdb->suppress_errors( true );
+	$is_new = 1 === $wpdb->query( $wpdb->prepare( $insert, $memory, $mine ) );
+	$wpdb->suppress_errors( $quiet );
+	if ( $is_new ) {
 		return $mine;
 	}
 	$select = "SELECT option_value FROM {$wpdb->options} WHERE option_name = %s";
