@@ -2,7 +2,9 @@
 //! what AppointEase's hook does, through the must-use plugin, nginx and php-fpm.
 
 use serde_json::{Value, json};
-use support::{Browser, Gateway, KEY, MariaDb, Page, RedisServer, Room, SECRET, Site, Window};
+use support::{
+    Browser, Gateway, GatewayBuilder, KEY, MariaDb, Page, RedisServer, Room, SECRET, Site, Window, token_for,
+};
 
 const OURS: &str = "/slotcast/heartbeat";
 const PHPS: &str = "/wp-admin/admin-ajax.php";
@@ -16,10 +18,14 @@ struct Whole {
 }
 
 async fn served() -> Whole {
+    served_with(|gateway| gateway).await
+}
+
+async fn served_with(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Whole {
     let (maria, redis) = (MariaDb::start().await, RedisServer::start().await);
     let mut site = Site::install(&maria).await;
     let key = format!("{KEY}:{SECRET}");
-    let gateway = Gateway::builder()
+    let gateway = more(Gateway::builder())
         .redis_at(&redis.url())
         .with("mysql.url", maria.url())
         .with("legacy.upstream", site.admin_ajax())
@@ -139,6 +145,55 @@ async fn wp_admins_heartbeat_stays_phps_and_a_users_own_reaches_php_as_that_user
     let other = browser.window(&site.url("/wp-login.php")).await;
     log_in(&other, &site).await;
     assert_eq!(subject(&window.value("slotcast.token()").await), "u_1");
+    browser.quit().await;
+    site.assert_no_php_errors();
+}
+
+/// Connects as a page of the site does, and says so once it is connected.
+const CONNECT: &str = "
+    window.rooms = await slotcast.connect();
+    window.rooms.subscribe(args[0], 3, (view) => { window.view = view; });
+    return new Promise((resolve) => {
+        const look = () => rooms.state.connected && resolve(true);
+        rooms.on('state', look);
+        look();
+    });";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_the_site_gets_the_client_and_is_who_its_token_says() {
+    let Whole { _servers, gateway, site } =
+        served_with(|gateway| gateway.with("security.mode", "token")).await;
+    let room = Room::tomorrow_of(3);
+    let push = Page::open(&gateway).await;
+    push.ask(json!({"type": "hello", "token": token_for("push", 600)})).await.assert_kind("welcome");
+    push.subscribe(&room).await;
+    let browser = Browser::start().await;
+    let window = browser.window(&site.url("/?booking_page=1")).await;
+    for (client, time) in [(None, "10:00"), (Some("u_1"), "12:00")] {
+        if client.is_some() {
+            log_in(&window, &site).await;
+            window.go(&site.url("/?booking_page=1")).await;
+        }
+        window.run(CONNECT, vec![json!(room.date)]).await;
+        let select = "return (await rooms.select(args[0], 3, args[1])).status;";
+        assert_eq!(window.run(select, vec![json!(room.date), json!(time)]).await, "selected");
+        push.eventually_active(&room, &[time]).await;
+        window.eventually("window.view?.mine.selected", time).await;
+        // The same client's select elsewhere moves it: it is who it says.
+        let client = match client {
+            Some(client) => json!(client),
+            None => window.value("localStorage.slotcast_client_id").await,
+        };
+        let same = Page::open(&gateway).await;
+        same.ask(json!({"type": "hello", "token": token_for(client.as_str().expect("a client"), 600)}))
+            .await
+            .assert_kind("welcome");
+        same.select(&room, "15:00").await.assert_ok("selected");
+        push.eventually_active(&room, &["15:00"]).await;
+        same.deselect(&room, "15:00").await.assert_ok("deselected");
+        push.eventually_active(&room, &[]).await;
+        same.close().await;
+    }
     browser.quit().await;
     site.assert_no_php_errors();
 }
