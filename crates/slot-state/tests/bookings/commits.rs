@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mysql_async::prelude::Queryable;
-use slot_state::{BookError, Booking};
+use slot_state::{BookError, Booking, Slot};
 use support::{FaultProxy, MariaDb, Towards, eventually};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -72,18 +72,47 @@ async fn the_key_of_a_form_books_anew_what_was_cancelled_and_another_key_does_no
     assert_eq!(book_refusal(house.store.confirm(form(ten)).await), slot_state::BookRefusal::SlotBooked);
 }
 
-/// Waits until a booking stands before its commit, which is held up. Other commits are too, but of less.
-async fn commits(maria: &MariaDb) {
+/// Whether a booking comes to stand before its commit, which is held up. Other commits are too, but of less: one that has
+/// the rows a booking needs keeps it from coming so far.
+async fn commits(maria: &MariaDb) -> bool {
     let sql = "SELECT COUNT(*) FROM information_schema.processlist p \
                JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id \
                WHERE p.state LIKE 'Waiting for backup lock%' AND t.trx_rows_modified >= 4";
-    eventually("a booking commits", SOON, async || {
+    for _ in 0..20 {
         // What is read within 100 ms of another reading is the same.
         tokio::time::sleep(Duration::from_millis(150)).await;
-        // On a slow machine its connection may have been given up, and the next waits beside it.
-        (maria.query::<u64>(sql).await != [0]).then_some(())
-    })
-    .await;
+        if maria.query::<u64>(sql).await != [0] {
+            return true;
+        }
+    }
+    false
+}
+
+/// Books one slot after the other, until the line breaks while a commit is under way. Returns what was booked then.
+async fn book_while_the_line_breaks(site: &Site, house: &Arc<House>, proxy: &FaultProxy) -> (Slot, Booking) {
+    for hour in 8..11 {
+        let slot = slot(&format!("{hour:02}:00"));
+        house.lock(slot, "ann").await.expect("granted");
+        // Commits wait from here on.
+        let mut blocker = site.maria.root_connection().await;
+        for stage in ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"] {
+            blocker.query_drop(format!("BACKUP STAGE {stage}")).await.expect("commits are held up");
+        }
+        let confirming = tokio::spawn({
+            let house = house.clone();
+            async move { house.confirm(slot, "ann").await }
+        });
+        let is_committing = commits(&site.maria).await;
+        if is_committing {
+            proxy.reset_all();
+        }
+        blocker.query_drop("BACKUP STAGE END").await.expect("commits go on");
+        let booked = confirming.await.expect("no panic");
+        if is_committing {
+            return (slot, booked.expect("read back"));
+        }
+    }
+    panic!("no booking came so far as to commit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,25 +123,12 @@ async fn a_commit_whose_answer_is_lost_is_read_back() {
         let house = House::on_mysql(redis, site.maria.url_through(proxy.addr()), LONG);
         house.ready().await;
         let house = Arc::new(house);
-        house.lock(slot("10:00"), "ann").await.expect("granted");
-        // Commits wait from here on.
-        let mut blocker = site.maria.root_connection().await;
-        for stage in ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"] {
-            blocker.query_drop(format!("BACKUP STAGE {stage}")).await.expect("commits are held up");
-        }
-        let confirming = tokio::spawn({
-            let house = house.clone();
-            async move { house.confirm(slot("10:00"), "ann").await }
-        });
-        commits(&site.maria).await;
-        proxy.reset_all();
-        blocker.query_drop("BACKUP STAGE END").await.expect("commits go on");
-        let booking = confirming.await.expect("no panic").expect("read back");
-        assert_eq!(site.live(slot("10:00")).await, [booking.appointment_id]);
-        let view = house.view(slot("10:00").room);
-        assert_eq!((view.booked, view.locked), (vec![slot("10:00").time], vec![]));
-        assert_eq!(house.confirm(slot("10:00"), "ann").await, Ok(booking));
-        let other = house.store.confirm(new_booking(slot("10:00"), "ann", "other")).await;
+        let (slot, booking) = book_while_the_line_breaks(&site, &house, &proxy).await;
+        assert_eq!(site.live(slot).await, [booking.appointment_id]);
+        let view = house.view(slot.room);
+        assert!(view.booked.contains(&slot.time) && !view.locked.contains(&slot.time), "{view:?}");
+        assert_eq!(house.confirm(slot, "ann").await, Ok(booking));
+        let other = house.store.confirm(new_booking(slot, "ann", "other")).await;
         assert_eq!(book_refusal(other), slot_state::BookRefusal::SlotBooked);
     }
 }
