@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use self::line::{Headers, Line, NotOpened, nobody};
 pub(super) use self::place::Place;
-use super::report::{Check, nginx, shell};
+use super::report::{Check, nginx, shell, slotcast_toml};
 use crate::config::Config;
 
 const UPGRADE: &str = "address.upgrade";
@@ -49,6 +49,12 @@ pub(super) async fn checks(config: &Config, url: Option<&Place>, idle: Option<Du
     };
     let hello = async { line.hello(config, &nobody()?).await };
     if let Err(why) = hello.await {
+        if why.contains("unauthorized") {
+            let says =
+                format!("{place} does not take a token made with the configured security.token_keys: {why}");
+            let keys = "[security]\ntoken_keys = [\"kid:secret\"]   # the gateway's own";
+            return vec![Check::failed(UPGRADE, says).paste(slotcast_toml(keys))];
+        }
         let says = format!("{place} is a WebSocket, but does not greet as slotcast does: {why}");
         return vec![
             Check::failed(UPGRADE, says).paste(nginx("proxy_pass http://127.0.0.1:8080;   # server.listen")),
