@@ -152,7 +152,8 @@ pub(super) fn print(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Names the place of each line for slotcast's own configuration: what the environment says is above the file.
+/// Names the place of each line for slotcast's own configuration: what the environment says is above the
+/// file.
 pub(super) fn say_where<'a>(checks: &mut [Check], origin: impl Fn(&str) -> Option<&'a str>) {
     for paste in checks.iter_mut().filter_map(|check| check.paste.as_mut()) {
         if paste.into != SLOTCAST_TOML {
