@@ -112,7 +112,7 @@ impl Certificate {
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
             .args(["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-            .arg(certificate.folder.path().join("key.pem"))
+            .arg(certificate.key())
             .arg("-out")
             .arg(certificate.file())
             .output()
@@ -127,8 +127,13 @@ impl Certificate {
         self.folder.path().join("certificate.pem")
     }
 
+    /// Where its key lies (PEM).
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
+
     fn acceptor(&self) -> TlsAcceptor {
-        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("key.pem")).expect("a key");
+        let key = PrivateKeyDer::from_pem_file(self.key()).expect("a key");
         let certificate = CertificateDer::from_pem_file(self.file()).expect("a certificate");
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
         TlsAcceptor::from(Arc::new(config.expect("they fit")))

@@ -10,6 +10,7 @@
 
 mod booking;
 mod bookings;
+mod clock;
 mod due;
 mod event;
 mod fail_point;
@@ -29,17 +30,19 @@ pub use booking::{
     AppointmentRef, BookError, BookRefusal, Booking, Customer, IdempotencyKey, InvalidKey, NewBooking,
 };
 pub use bookings::{Availability, Bookings, Calendar, ClosedDay, Grid};
+pub use clock::ClockOffset;
 pub use event::{EndReason, HoldEnded, Observation, Watcher};
 pub use hold::{
     ActorId, AddressTag, Chosen, DeselectAsk, HoldError, HoldKind, Lock, LockAsk, Locked,
     MAX_LOCKS_PER_CLIENT, Refusal, Releaser, Renewal, Renewed, SelectAsk, Selected, Selection, Writer,
 };
 pub use mysql::{
-    Backlog, ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, Outbox, TableChange,
-    Untold, Warning, check_mysql_url, migrate,
+    Backlog, ChangeOutcome, MigrateError, Migration, MigrationReport, MySqlConfig, MySqlReport, Outbox,
+    TableChange, Untold, Warning, check_mysql_url, examine_mysql, migrate,
 };
 pub use open::{OpenStore, StoreConfig, open};
 pub use picture::Picture;
+pub use redis::{Feed, NotifyFlags, RedisReport, RedisTrouble, examine_redis};
 pub use slot::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime, parse_date};
 pub use store::{HoldStore, Storage, StorageMode, StoreError};
 pub use view::{ListDiff, RoomView, ViewDiff};

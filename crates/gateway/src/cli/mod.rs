@@ -2,6 +2,7 @@
 //! Called by `main` alone. Invariant: 0 is a clean end, 2 bad arguments or configuration, 1 anything else.
 
 mod check_config;
+mod doctor;
 mod migrate;
 mod status;
 mod token;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::runtime;
 
-use crate::config::{Loaded, Sources, load};
+use crate::config::{ConfigError, Loaded, Sources, load};
 use crate::observe::logging;
 
 const BAD_USE: u8 = 2;
@@ -53,6 +54,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Print how a running gateway is; the exit code is 0 where it is ready.
     Status(status::Status),
+    /// Look at configuration, stores and public address; say what works, and what to paste where it does not.
+    Doctor(doctor::Doctor),
     /// Subscribe to a room of a running gateway and print its frames, one a line.
     Watch(watch::Watch),
     /// Print a token that proves to a gateway with these keys who a client is.
@@ -86,7 +89,18 @@ pub fn run() -> ExitCode {
                 ExitCode::from(BAD_USE)
             }
         }),
+        Command::Doctor(doctor) => examine(&cli.options, doctor),
         Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
+    }
+}
+
+fn examine(options: &Options, doctor: doctor::Doctor) -> ExitCode {
+    match load(&sources(options)) {
+        Ok(loaded) => on_this_thread(doctor.run(&loaded)),
+        Err(error) => {
+            doctor.tell_of(&error);
+            refuse_configuration(&error)
+        }
     }
 }
 
@@ -116,15 +130,20 @@ fn refuse_arguments(error: &clap::Error) -> ExitCode {
 }
 
 fn with_configuration(options: Options, act: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    let sources =
-        Sources { file: options.config, listen: options.listen, environment: std::env::vars_os().collect() };
-    match load(&sources) {
+    match load(&sources(&options)) {
         Ok(loaded) => act(loaded),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "slotcast: the configuration is not usable:\n{error}");
-            ExitCode::from(BAD_USE)
-        }
+        Err(error) => refuse_configuration(&error),
     }
+}
+
+fn sources(options: &Options) -> Sources {
+    let (file, listen) = (options.config.clone(), options.listen.clone());
+    Sources { file, listen, environment: std::env::vars_os().collect() }
+}
+
+fn refuse_configuration(error: &ConfigError) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "slotcast: the configuration is not usable:\n{error}");
+    ExitCode::from(BAD_USE)
 }
 
 fn serve(loaded: Loaded) -> ExitCode {
@@ -193,6 +212,8 @@ mod tests {
             &["token", "--client-id", "a b"],
             &["token", "--client-id", "reschedule_7"],
             &["token", "--client-id", "a", "--ttl-secs", "0"],
+            &["doctor", "--url", "ftp://a"],
+            &["doctor", "--url", "wss://user@a/ws"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "http://a"],
             &["watch", "--date", "2026-11-02", "--employee-id", "1", "--url", "wss://a/ws"],
             &["status", "--url", "127.0.0.1:8080"],
@@ -202,6 +223,7 @@ mod tests {
         assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
         assert!(parse(&["watch", "--date", "2026-11-02", "--employee-id", "7"]).is_ok());
         assert!(parse(&["token", "--client-id", "u_5", "--ttl-secs", "60"]).is_ok());
+        assert!(parse(&["doctor", "--json", "--quick", "--url", "https://a.example"]).is_ok());
         assert!(parse(&["migrate", "--dry-run", "--config", "a.toml"]).is_ok());
         assert!(parse(&["status", "--url", "http://127.0.0.1:8080", "--watch", "--json"]).is_ok());
     }

@@ -1,6 +1,7 @@
 //! `GET /ws`: from a handshake to a session on the bare socket. HTTP's own buffers go with the handshake, so an
 //! idle browser costs its session alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use crate::app::Services;
 use crate::config::SecurityMode;
 use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
+use crate::security::asker::Asker;
 use crate::security::limits::{ConnectionPermit, Refused};
-use crate::security::origin;
+use crate::security::{operators, origin};
 use crate::session::{self, Connection};
 
 /// Between the server's 101 and the socket being ours.
@@ -44,7 +46,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
         let message = "this origin may not connect; name it in security.allowed_origins";
         return refuse(StatusCode::FORBIDDEN, "origin", message.into());
     }
-    let response = match create_response_with_body(&request, Body::empty) {
+    let mut response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
         Err(error) => {
             let message = format!("this path speaks WebSocket (version 13): {error}");
@@ -64,6 +66,10 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
     let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(StatusCode::BAD_REQUEST, "handshake", "this connection cannot be upgraded".into());
     };
+    if operators::check(services.security.dashboard_key.as_ref(), &request).is_ok() {
+        let peer = request.extensions().get::<SocketAddr>().copied();
+        Asker::of(peer, request.headers(), &services.trusted_proxies).tell(response.headers_mut());
+    }
     tokio::spawn(hand_over(services, upgrading, permit, from));
     response
 }

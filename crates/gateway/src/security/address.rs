@@ -159,6 +159,12 @@ pub fn forwards_for_others(headers: &HeaderMap) -> bool {
     FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name))
 }
 
+/// How many addresses the request says it has passed, whoever wrote them.
+pub fn forwarded_addresses(headers: &HeaderMap) -> usize {
+    let lines = headers.get_all(X_FORWARDED_FOR).iter();
+    lines.filter_map(|line| line.to_str().ok()).map(|line| line.split(',').count()).sum()
+}
+
 /// Whether the request was made on this machine for this machine: loopback peer, loopback Host, no forwarding header.
 ///
 /// All three, since a proxy here connects from loopback too, and a foreign page's name may resolve to 127.0.0.1.

@@ -13,7 +13,7 @@ use super::migrate::MigrateError;
 use super::schema::{Existing, VIEW, Wanted, quoted};
 
 /// The longest a connection or a question may take.
-const QUESTION: Duration = Duration::from_secs(10);
+pub(super) const QUESTION: Duration = Duration::from_secs(10);
 /// What every session is told. A change that waits for a table holds up everybody who comes after it, even
 /// when we are gone: the server itself must give up, and soon.
 const SETUP: [&str; 2] = [

@@ -7,6 +7,7 @@ mod binlog;
 mod booked;
 mod bookings;
 mod catalogue;
+mod examine;
 mod guard;
 mod in_hand;
 mod link;
@@ -57,6 +58,7 @@ use sheet::{FirstSeen, Sheet};
 use transients::{Ours, Stored};
 
 pub(crate) use bookings::{BookFault, Booked};
+pub use examine::{MySqlReport, examine_mysql};
 pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, Warning, migrate};
 pub use outbox::{Backlog, Outbox, Untold};
 

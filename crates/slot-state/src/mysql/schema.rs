@@ -350,6 +350,11 @@ fn create(table: &Table, name: &str) -> String {
     )
 }
 
+/// Whether a table of ours is called so, after the prefix.
+pub(super) fn is_own(name: &str) -> bool {
+    TABLES.iter().any(|table| table.name == name)
+}
+
 /// A name as part of a statement.
 pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))

@@ -28,13 +28,19 @@ const FLAGS: &str = "Kg$xe";
 
 /// How changes by others arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Feed {
+pub enum Feed {
     /// `__keyspace@N__:` notifications.
     Notifications,
     /// `CLIENT TRACKING … BCAST`, where notifications cannot be switched on.
     Tracking,
     /// Neither: everything is looked at once a second.
     Polling,
+}
+
+/// The flags that are wanted beside these.
+pub(super) fn missing_flags(current: &str) -> String {
+    let all = current.contains('A');
+    FLAGS.chars().filter(|flag| !current.contains(*flag) && (*flag == 'K' || !all)).collect()
 }
 
 impl Feed {
@@ -105,9 +111,7 @@ impl Subscription {
             Err(error) => return Err(error),
         };
         let current = config.get(NAME).cloned().unwrap_or_default();
-        let all = current.contains('A');
-        let missing: String =
-            FLAGS.chars().filter(|flag| !current.contains(*flag) && (*flag == 'K' || !all)).collect();
+        let missing = missing_flags(&current);
         if missing.is_empty() {
             return Ok(Flags::Complete);
         }
@@ -127,11 +131,7 @@ impl Subscription {
     pub(super) async fn notifications(&self, db: i64) -> Result<(), StoreError> {
         let _ = self.ask::<Value>(redis::cmd("SUBSCRIBE").arg(keys::CHANGES)).await;
         let _ = self.ask::<Value>(redis::cmd("PSUBSCRIBE").arg(keys::SLOTS_PATTERN)).await;
-        let mut patterns = redis::cmd("PSUBSCRIBE");
-        for prefix in [keys::ACTIVE, keys::LOCK, keys::PROBE] {
-            patterns.arg(keys::keyspace_channel(db, &format!("{prefix}*")));
-        }
-        self.ask::<Value>(&patterns).await.map(drop)
+        self.ask::<Value>(redis::cmd("PSUBSCRIBE").arg(&keys::notified(db)[..])).await.map(drop)
     }
 
     /// Asks to be told of every write to our keys, without names of events.

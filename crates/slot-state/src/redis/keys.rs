@@ -118,6 +118,11 @@ pub(super) fn parse_suffix(suffix: &str) -> Option<Slot> {
     (time.len() == 5).then(|| time.parse().ok())?.map(|time| room.slot(time))
 }
 
+/// The keyspace channels of the keys that others may change.
+pub(super) fn notified(db: i64) -> [String; 3] {
+    [ACTIVE, LOCK, PROBE].map(|prefix| keyspace_channel(db, &format!("{prefix}*")))
+}
+
 /// The keyspace channel of a key or key pattern in database `db`.
 pub(super) fn keyspace_channel(db: i64, pattern: &str) -> String {
     format!("__keyspace@{db}__:{pattern}")

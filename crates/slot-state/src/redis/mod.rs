@@ -6,6 +6,7 @@ mod availability;
 mod bookings;
 mod carry;
 mod events;
+mod examine;
 mod keys;
 mod link;
 mod locks;
@@ -48,6 +49,9 @@ use crate::hold::{
 use crate::pen::Pen;
 use crate::slot::{ClientId, Slot};
 use crate::store::{HoldStore, Storage, StorageMode, StoreError};
+
+pub use self::events::Feed;
+pub use self::examine::{NotifyFlags, RedisReport, RedisTrouble, examine_redis};
 
 /// Knows locks of which Redis has copies only.
 #[async_trait]
