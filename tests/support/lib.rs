@@ -6,6 +6,7 @@ mod booking;
 mod browser;
 mod event_stream;
 mod eventually;
+mod family;
 mod fault_proxy;
 mod gateway;
 mod legacy_page;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::eventually::eventually;
+use crate::family::Family;
 use crate::{Gateway, MariaDb, PATIENCE, ReservedPort, WebServer, WordPress};
 
 const PLUGIN: &str = include_str!("../../config/wordpress/slotcast.php");
@@ -18,7 +19,7 @@ const WITNESS: &str = include_str!("../peers/witness.php");
 #[derive(Debug)]
 pub struct Site {
     // Dropped first: both use the folder of WordPress.
-    serving: Option<(Child, WebServer)>,
+    serving: Option<(Family, WebServer)>,
     wordpress: WordPress,
     address: SocketAddr,
     port: Option<ReservedPort>,
@@ -91,7 +92,7 @@ impl Site {
     }
 
     /// As `run.php` of the command line does, each request is led past Debian's `wp-config.php` to ours.
-    async fn start_php(&self) -> Child {
+    async fn start_php(&self) -> Family {
         let folder = self.wordpress.folder();
         let is_root = rustix::process::geteuid().is_root();
         let place = folder.display();
@@ -111,18 +112,18 @@ impl Site {
         if is_root {
             php.arg("--allow-to-run-as-root");
         }
-        php.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = php.spawn().expect("php-fpm is installed");
+        php.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut family = Family::start(&mut php).expect("php-fpm is installed");
         let socket = folder.join("php.sock");
         eventually("php-fpm listens", PATIENCE, async || {
-            if let Some(status) = child.try_wait().expect("our child") {
+            if let Some(status) = family.try_wait().expect("our child") {
                 let log = std::fs::read_to_string(folder.join("php-fpm.log")).unwrap_or_default();
                 panic!("php-fpm ended with {status}: {log}");
             }
             tokio::net::UnixStream::connect(&socket).await.ok()
         })
         .await;
-        child
+        family
     }
 }
 

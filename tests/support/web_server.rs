@@ -7,9 +7,10 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::eventually::eventually;
+use crate::family::Family;
 use crate::{PATIENCE, ReservedPort};
 
 /// What stands for the gateway in what site owners get.
@@ -59,7 +60,7 @@ Listen 127.0.0.1:@PORT@
 #[derive(Debug)]
 pub struct WebServer {
     // Dropped first: a live server writes into the folder while it is removed.
-    _child: Child,
+    _family: Family,
     port: ReservedPort,
     _folder: TempDir,
 }
@@ -118,16 +119,16 @@ impl WebServer {
         let log = folder.path().join("output");
         let written = std::fs::File::create(&log).expect("a log file");
         command.stdin(Stdio::null()).stdout(written.try_clone().expect("a handle")).stderr(written);
-        let mut child = command.kill_on_drop(true).spawn().expect("the web server is installed");
+        let mut family = Family::start(&mut command).expect("the web server is installed");
         eventually("the web server listens", PATIENCE, async || {
-            if let Some(status) = child.try_wait().expect("our child") {
+            if let Some(status) = family.try_wait().expect("our child") {
                 let said = |name| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
                 panic!("the web server ended with {status}: {}{}", said("output"), said("log"));
             }
             TcpStream::connect(port.addr()).await.ok()
         })
         .await;
-        Self { _child: child, port, _folder: folder }
+        Self { _family: family, port, _folder: folder }
     }
 }
 
