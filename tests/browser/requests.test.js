@@ -105,6 +105,28 @@ test("a gap, or another epoch, asks for a snapshot once, and diffs wait for it",
   assert.equal(browser.socket.of("sync").length, 2);
 });
 
+test("a room left and entered again while a request is under way stays one room", async () => {
+  const browser = await page();
+  const rooms = browser.client.connect();
+  const leave = rooms.subscribe(DAY, 1, () => {});
+  await browser.welcomes();
+  await browser.answersTo("subscribe", snapshot());
+  const refused = outcome(rooms.select(DAY, 1, "10:00"));
+  await settled();
+  const [first] = browser.socket.of("select");
+  const granted = outcome(rooms.select(DAY, 1, "11:00"));
+  leave();
+  const views = [];
+  rooms.subscribe(DAY, 1, (view) => views.push(view));
+  await browser.answersTo("subscribe", snapshot());
+  await browser.says({ type: "error", id: first.id, code: "slot_locked", message: "No." });
+  await browser.answersTo("select", { type: "ok", status: "selected", ttl: 10 });
+  assert.deepEqual([refused.error.code, granted.value.status], ["slot_locked", "selected"]);
+  assert.equal(views.at(-1).mine.selected, "11:00");
+  await browser.says(diff(1, ["11:00"]));
+  assert.deepEqual(views.at(-1).active, ["11:00"]);
+});
+
 test("a refusal has the gateway's code, sentence, fields and suggestions", async () => {
   const { browser, rooms } = await watching();
   const booking = outcome(rooms.confirm(DAY, 1, "10:00", { name: "", email: "a@b", idempotencyKey: "k" }));

@@ -17,6 +17,8 @@ export class Room {
   locks = new Map();
   epoch = "";
   rev = 0;
+  // Requests whose answer changes what is held here: a room that is left meanwhile must not become two.
+  asking = 0;
   // A snapshot has been asked for: diffs count for nothing until it is here.
   syncing = false;
 
