@@ -297,6 +297,15 @@ test("where nothing answers, it is not connected, and a confirm waits", async ()
   assert.equal(new Set(keys).size, 1);
 });
 
+test("an answer that makes no sense is the end of no other poll", async () => {
+  const { browser, views } = await blocked();
+  browser.answers = () => ({ server_time: 1 });
+  await browser.passes(10_100);
+  browser.answers = (post) => ({ ...heartbeats(post), appointease_booked_slots: ["16:00"] });
+  await browser.passes(5_100);
+  assert.deepEqual(views.at(-1).booked, ["16:00"]);
+});
+
 test("a selection that a poll did not keep is lost", async () => {
   const { browser, rooms } = await blocked();
   const told = [];
