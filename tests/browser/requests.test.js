@@ -169,6 +169,21 @@ test("without an answer a request times out, and the link is checked", async () 
   assert.equal(browser.socket.of("ping").length, 1);
 });
 
+test("a move that nobody answered leaves the selection where the page believes it", async () => {
+  const { browser, rooms, views } = await watching();
+  rooms.select(DAY, 1, "10:00");
+  await browser.answersTo("select", { type: "ok", status: "selected", ttl: 10 });
+  const moving = outcome(rooms.select(DAY, 1, "11:00"));
+  await browser.passes(10_000);
+  assert.equal(moving.error.code, "timeout");
+  await browser.answersTo("deselect", { type: "ok", status: "deselected" });
+  assert.deepEqual(
+    browser.socket.of("select").map(({ time }) => time),
+    ["10:00", "11:00", "10:00"],
+  );
+  assert.equal(views.at(-1).mine.selected, "10:00");
+});
+
 test("a confirm is sent again with its key until it is answered", async () => {
   const { browser, rooms } = await watching();
   const booking = outcome(rooms.confirm(DAY, 1, "10:00", { name: "Ann", email: "a@b", serviceId: 2 }));

@@ -173,7 +173,9 @@ export class Connection {
       if (NOT_OURS.includes(refusal.code)) this.onHeld(room, time, { status: "unlocked" });
       else if (DOUBTFUL.includes(refusal.code) && type in LEFT_BY && !this.holds(room, time)) {
         // Whether it was granted is unknown, and the page is told that it was not.
-        this.ask(room.frame(LEFT_BY[type], { time })).catch(() => {});
+        const leave = this.ask(room.frame(LEFT_BY[type], { time })).catch(() => {});
+        // If it was granted, that ended the selection made before.
+        leave.then(() => room.selected && this.holdAgain(room, room.selected));
       }
       if (more) refusal.idempotencyKey = more.idempotency_key;
       throw error;
