@@ -175,7 +175,7 @@ export class Connection {
         // Whether it was granted is unknown, and the page is told that it was not.
         const leave = this.ask(room.frame(LEFT_BY[type], { time })).catch(() => {});
         // If it was granted, that ended the selection made before.
-        leave.then(() => room.selected && this.holdAgain(room, room.selected));
+        leave.then(() => void (room.selected && this.holdAgain(room, room.selected)));
       }
       if (more) refusal.idempotencyKey = more.idempotency_key;
       throw error;
