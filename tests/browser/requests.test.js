@@ -256,6 +256,19 @@ test("a lock ends in time where nobody says so", async () => {
   assert.equal(views.at(-1).mine.locks.length, 0);
 });
 
+test("a lock that another gateway knows too little of stays what it was", async () => {
+  const { browser, rooms, views } = await watching();
+  rooms.lock(DAY, 1, "10:00");
+  await browser.answersTo("lock", { type: "ok", status: "locked", ttl: 600, fence: 3 });
+  const { locks } = views.at(-1).mine;
+  await browser.ends();
+  await browser.passes(1_000);
+  await browser.welcomes();
+  await browser.answersTo("select", { type: "ok", status: "locked" });
+  await browser.passes(5_000);
+  assert.deepEqual(views.at(-1).mine.locks, locks);
+});
+
 test("a reloaded page knows its lock again", async () => {
   const [local, session] = [{}, {}];
   const before = await page({ local, session });

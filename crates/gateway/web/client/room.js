@@ -73,7 +73,10 @@ export class Room {
   onHeld(time, { status, ttl, fence }) {
     if (status === "selected") this.selected = time;
     else if (this.selected === time) this.selected = null;
-    if (status === "locked") this.locks.set(time, { time, until: Date.now() + ttl * 1000, fence });
+    const known = this.locks.get(time);
+    // A gateway that has yet to hear of the lock, or an answer by REST, does not say all of it.
+    const until = known && !ttl ? known.until : Date.now() + ttl * 1000;
+    if (status === "locked") this.locks.set(time, { time, until, fence: fence ?? known?.fence });
     else if (status !== "deselected") this.locks.delete(time);
     this.showMine();
   }
