@@ -152,7 +152,8 @@ function ( site ) {
 	function anew( answer ) {
 		if ( answer.status !== 403 || ! site.nonces ) { return answer; }
 		return fetch( site.nonces, { credentials: 'same-origin', cache: 'no-store' } ).then( function ( nonce ) {
-			return nonce.text();
+			// Who has logged out meanwhile is a visitor, and gets none.
+			return nonce.ok ? nonce.text() : '';
 		} ).then( function ( nonce ) {
 			site.nonce = nonce;
 			return ask();
@@ -482,17 +483,24 @@ function on_booked( $data ) {
 	if ( acting() || ! is_array( $data ) ) {
 		return;
 	}
-	$said = $data['appointment'] ?? array();
-	if ( empty( $said['date'] ) || empty( $said['employee_id'] ) ) {
-		on_changed( $data['appointment_id'] ?? '' );
+	$said = is_array( $data['appointment'] ?? null ) ? $data['appointment'] : array();
+	$date = $said['date'] ?? null;
+	$whom = $said['employee_id'] ?? null;
+	if ( is_string( $date ) && '' !== $date && is_numeric( $whom ) ) {
+		hint( $date, (int) $whom );
 	} else {
-		hint( (string) $said['date'], (int) $said['employee_id'] );
+		on_changed( $data['appointment_id'] ?? '' );
 	}
 }
 
 /** A booking that was cancelled, by its number or its APT- name. */
-function on_changed( $id, string ...$dates ) {
-	$row = appointment( is_numeric( $id ) ? 'id' : 'strong_id', (string) $id );
+function on_changed( $id, ...$dates ) {
+	// Other plugins fire these actions too, with whatever they have: that must harm no booking.
+	if ( ! is_scalar( $id ) ) {
+		return;
+	}
+	$dates = array_filter( $dates, 'is_string' );
+	$row   = appointment( is_numeric( $id ) ? 'id' : 'strong_id', (string) $id );
 	if ( $row ) {
 		foreach ( array_unique( array_merge( array( $row->appointment_date ), $dates ) ) as $date ) {
 			hint( $date, (int) $row->employee_id );
@@ -502,7 +510,7 @@ function on_changed( $id, string ...$dates ) {
 
 /** A booking that was moved. */
 function on_rescheduled( $id, $from = '', $to = '' ) {
-	on_changed( $id, (string) $from, (string) $to );
+	on_changed( $id, $from, $to );
 }
 
 /** Says that something changed on this day. */
@@ -512,12 +520,13 @@ function hint( string $date, int $employee_id ) {
 	}
 	try {
 		$redis = new \Redis();
-		// As the object cache plugins call what they need for the same Redis.
+		// As the object cache plugins call what they need for the same Redis. One that hangs keeps no visitor waiting.
 		if ( defined( 'WP_REDIS_PATH' ) ) {
-			$redis->connect( WP_REDIS_PATH );
+			$redis->connect( WP_REDIS_PATH, 0, 0.25, null, 0, 0.25 );
 		} else {
 			$host = defined( 'WP_REDIS_HOST' ) ? WP_REDIS_HOST : '127.0.0.1';
-			$redis->connect( $host, defined( 'WP_REDIS_PORT' ) ? (int) WP_REDIS_PORT : 6379, 0.25 );
+			$port = defined( 'WP_REDIS_PORT' ) ? (int) WP_REDIS_PORT : 6379;
+			$redis->connect( $host, $port, 0.25, null, 0, 0.25 );
 		}
 		if ( defined( 'WP_REDIS_PASSWORD' ) && WP_REDIS_PASSWORD ) {
 			$redis->auth( WP_REDIS_PASSWORD );

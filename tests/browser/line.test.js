@@ -208,6 +208,33 @@ test("a fresh token is shown over the socket before the old one ends, by the gat
   assert.equal(browser.sockets.length, 1);
 });
 
+test("a fresh token that cannot be had is asked for every 5 s, and not for a line that is gone", async () => {
+  const browser = await page();
+  let asked = 0;
+  const next = () => (++asked > 1 && asked < 4 ? Promise.reject(new Error("away")) : token(browser, 600));
+  browser.client.connect({ token: async () => next() });
+  await browser.welcomes();
+  const speaks = async (seconds) => {
+    for (let spoken = 0; spoken < seconds; spoken += 5) {
+      await browser.passes(5_000);
+      await browser.says({ type: "pong" });
+    }
+  };
+  await speaks(585);
+  assert.deepEqual([asked, browser.socket.of("hello").length], [4, 2]);
+  let refuse;
+  const waiting = new Promise((_, reject) => (refuse = reject));
+  browser.client.connect({ token: () => (asked++, waiting) });
+  await browser.says({ type: "welcome", client_id: "u_1", server_time: browser.now / 1000 });
+  await speaks(575);
+  assert.equal(asked, 5);
+  await browser.ends();
+  const timers = browser.timers.size;
+  refuse(new Error("away"));
+  await settled();
+  assert.equal(browser.timers.size, timers, "the line's next try alone");
+});
+
 /** Answers as a gateway does: nobody else is there. */
 function heartbeats({ url, data, time }) {
   if (url.endsWith("/slots/select")) return { success: true, status: "selected", storage: "redis", ttl: 10 };
@@ -295,6 +322,15 @@ test("where nothing answers, it is not connected, and a confirm waits", async ()
     .filter(({ url }) => url.endsWith("/appointments"))
     .map((post) => post.idempotency_key);
   assert.equal(new Set(keys).size, 1);
+});
+
+test("an answer that makes no sense is the end of no other poll", async () => {
+  const { browser, views } = await blocked();
+  browser.answers = () => ({ server_time: 1 });
+  await browser.passes(10_100);
+  browser.answers = (post) => ({ ...heartbeats(post), appointease_booked_slots: ["16:00"] });
+  await browser.passes(5_100);
+  assert.deepEqual(views.at(-1).booked, ["16:00"]);
 });
 
 test("a selection that a poll did not keep is lost", async () => {

@@ -105,6 +105,28 @@ test("a gap, or another epoch, asks for a snapshot once, and diffs wait for it",
   assert.equal(browser.socket.of("sync").length, 2);
 });
 
+test("a room left and entered again while a request is under way stays one room", async () => {
+  const browser = await page();
+  const rooms = browser.client.connect();
+  const leave = rooms.subscribe(DAY, 1, () => {});
+  await browser.welcomes();
+  await browser.answersTo("subscribe", snapshot());
+  const refused = outcome(rooms.select(DAY, 1, "10:00"));
+  await settled();
+  const [first] = browser.socket.of("select");
+  const granted = outcome(rooms.select(DAY, 1, "11:00"));
+  leave();
+  const views = [];
+  rooms.subscribe(DAY, 1, (view) => views.push(view));
+  await browser.answersTo("subscribe", snapshot());
+  await browser.says({ type: "error", id: first.id, code: "slot_locked", message: "No." });
+  await browser.answersTo("select", { type: "ok", status: "selected", ttl: 10 });
+  assert.deepEqual([refused.error.code, granted.value.status], ["slot_locked", "selected"]);
+  assert.equal(views.at(-1).mine.selected, "11:00");
+  await browser.says(diff(1, ["11:00"]));
+  assert.deepEqual(views.at(-1).active, ["11:00"]);
+});
+
 test("a refusal has the gateway's code, sentence, fields and suggestions", async () => {
   const { browser, rooms } = await watching();
   const booking = outcome(rooms.confirm(DAY, 1, "10:00", { name: "", email: "a@b", idempotencyKey: "k" }));
@@ -145,6 +167,21 @@ test("without an answer a request times out, and the link is checked", async () 
   await browser.passes(10_000);
   assert.equal(locking.error.code, "timeout");
   assert.equal(browser.socket.of("ping").length, 1);
+});
+
+test("a move that nobody answered leaves the selection where the page believes it", async () => {
+  const { browser, rooms, views } = await watching();
+  rooms.select(DAY, 1, "10:00");
+  await browser.answersTo("select", { type: "ok", status: "selected", ttl: 10 });
+  const moving = outcome(rooms.select(DAY, 1, "11:00"));
+  await browser.passes(10_000);
+  assert.equal(moving.error.code, "timeout");
+  await browser.answersTo("deselect", { type: "ok", status: "deselected" });
+  assert.deepEqual(
+    browser.socket.of("select").map(({ time }) => time),
+    ["10:00", "11:00", "10:00"],
+  );
+  assert.equal(views.at(-1).mine.selected, "10:00");
 });
 
 test("a confirm is sent again with its key until it is answered", async () => {
@@ -217,6 +254,19 @@ test("a lock ends in time where nobody says so", async () => {
   assert.equal(views.at(-1).mine.locks.length, 1);
   await browser.passes(200);
   assert.equal(views.at(-1).mine.locks.length, 0);
+});
+
+test("a lock that another gateway knows too little of stays what it was", async () => {
+  const { browser, rooms, views } = await watching();
+  rooms.lock(DAY, 1, "10:00");
+  await browser.answersTo("lock", { type: "ok", status: "locked", ttl: 600, fence: 3 });
+  const { locks } = views.at(-1).mine;
+  await browser.ends();
+  await browser.passes(1_000);
+  await browser.welcomes();
+  await browser.answersTo("select", { type: "ok", status: "locked" });
+  await browser.passes(5_000);
+  assert.deepEqual(views.at(-1).mine.locks, locks);
 });
 
 test("a reloaded page knows its lock again", async () => {

@@ -51,7 +51,7 @@ let weekFrom = Date.parse(date) || Date.parse(tomorrow);
 const rooms = connect();
 /** @type {RoomView | undefined} */
 let view;
-/** @type {{ time: string, strongId: string } | undefined} what was booked here last */
+/** @type {{ time: string, day: string, strongId: string } | undefined} what was booked here last */
 let booked;
 let unsubscribe = () => {};
 /** @type {string | undefined} the slot that Tab reaches */
@@ -226,7 +226,7 @@ function showPanel() {
   const time = lock()?.time ?? view?.mine.selected ?? "";
   for (const place of panel.querySelectorAll(".slot-time")) place.textContent = time;
   if (booked) {
-    element("booked-text").textContent = `${booked.time}, ${element("day-text").textContent}`;
+    element("booked-text").textContent = `${booked.time}, ${booked.day}`;
     element("booked-number").textContent = `Your number: ${booked.strongId}`;
   }
   // Who works by keyboard goes on where the page goes on.
@@ -315,6 +315,8 @@ function book(event) {
   const held = lock();
   if (!held) return;
   const { time, fence } = held;
+  // Another day may be looked at before the answer is there.
+  const day = element("day-text").textContent ?? "";
   const button = /** @type {HTMLButtonElement} */ (element("book"));
   button.disabled = true;
   showErrors({});
@@ -322,7 +324,7 @@ function book(event) {
     try {
       const customer = { name: input("name").value, email: input("email").value, fence };
       const { strongId } = await rooms.confirm(date, employeeId, time, customer);
-      booked = { time, strongId };
+      booked = { time, day, strongId };
       show();
       return `${time} is booked.`;
     } catch (error) {

@@ -8,6 +8,7 @@ import { SlotcastError, connect } from "./slotcast.js";
 /** @typedef {import("./slotcast.js").Rooms} Rooms */
 /** @typedef {import("./slotcast.js").RoomView} RoomView */
 
+const ANSWERS_WITHIN = 10_000;
 const NOTHING = Object.freeze({
   activeSelections: [],
   bookedSlots: [],
@@ -40,6 +41,9 @@ export function createHooks({ useEffect, useMemo, useSyncExternalStore }, defaul
   };
 }
 
+/** How many components have chosen a slot, by room. @type {Map<string, number>} */
+const choices = new Map();
+
 /** One component's look at a room. */
 class WatchedRoom {
   /** @type {Rooms | null} */
@@ -50,8 +54,6 @@ class WatchedRoom {
   latest = NOTHING;
   /** @type {Shown} */
   shown = NOTHING;
-  /** @type {string | null} */
-  chosen = null;
 
   /** @param {SlotsOptions} options */
   constructor(options) {
@@ -90,13 +92,28 @@ class WatchedRoom {
     return this.shown;
   };
 
-  /** Follows a choice that the page keeps itself. @param {string | null | undefined} time */
+  /**
+   * Follows a choice that the page keeps itself, until the returned function is called. What is chosen next, here or by
+   * another component, moves the selection; where nothing is, it is let go of.
+   * @param {string | null | undefined} time
+   */
   choose(time) {
-    const before = this.chosen;
-    this.chosen = time ?? null;
-    const done = time ? this.acts.select(time) : before && this.acts.deselect(before);
+    const { rooms, date, employeeId } = this;
+    if (!time || !rooms) return undefined;
+    const { url, clientId } = this.options;
+    const key = JSON.stringify([url, clientId, date, employeeId]);
+    choices.set(key, (choices.get(key) ?? 0) + 1);
     // What is refused shows in the lists.
-    if (done) done.catch(() => {});
+    rooms.select(date, employeeId, time).catch(() => {});
+    return () => {
+      choices.set(key, (choices.get(key) ?? 0) - 1);
+      // Whoever chooses next does it before that.
+      queueMicrotask(() => {
+        if (choices.get(key) !== 0) return;
+        choices.delete(key);
+        rooms.deselect(date, employeeId, time).catch(() => {});
+      });
+    };
   }
 
   /** The hook's result: reading it is what makes a component depend on it. @returns {import("./react.js").Slots} */
@@ -189,10 +206,16 @@ export function createRedisDataService({ onDataUpdate, url, token, clientId: usu
     getAvailability: (date, employeeId) => current().availability(date, Number(employeeId)),
     getActiveSelections: (date, employeeId) =>
       new Promise((resolve, reject) => {
-        const end = current().subscribe(date, Number(employeeId), ({ ready, active, error }) => {
-          if (ready) resolve(active);
+        const late = () => settle(new SlotcastError("timeout", "No answer in time"));
+        const timer = setTimeout(late, ANSWERS_WITHIN);
+        const settle = (/** @type {SlotcastError | null} */ error, /** @type {readonly string[]} */ active = []) => {
+          clearTimeout(timer);
           if (error) reject(error);
-          if (ready || error) queueMicrotask(() => end());
+          else resolve(active);
+          queueMicrotask(() => end());
+        };
+        const end = current().subscribe(date, Number(employeeId), ({ ready, active, error }) => {
+          if (ready || error) settle(error, active);
         });
       }),
     async confirmBooking({ date, time, client_id, service_id, idempotency_key, ...booking }) {

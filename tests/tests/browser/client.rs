@@ -66,9 +66,12 @@ async fn the_demo_allows_nothing_from_elsewhere_and_can_be_switched_off() {
 #[tokio::test]
 async fn the_client_keeps_its_rules() {
     let gateway = Gateway::start().await;
-    let tests = ["fakes.js", "line.test.js", "requests.test.js"].map(|file| format!("tests/browser/{file}"));
+    let tests = ["fakes.js", "line.test.js", "requests.test.js", "react.test.js"];
+    let tests = tests.map(|file| format!("tests/browser/{file}"));
     let folder = NodeFolder::with(&tests.each_ref().map(String::as_str)).await;
-    folder.write("slotcast.js", &served(&gateway, "/client/slotcast.js").await.body);
+    for file in ["slotcast.js", "react.js"] {
+        folder.write(file, &served(&gateway, &format!("/client/{file}")).await.body);
+    }
     let said = folder.run(&["--test", "--test-reporter=tap"], &[("SLOTCAST_CLIENT", "slotcast.js")]).await;
     assert!(said.contains("\n# fail 0\n") && !said.contains("\n# pass 0\n"), "{said}");
 }

@@ -104,7 +104,8 @@ fn object(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
 }
 
 impl Beat {
-    /// What of this request others are to answer: their data, and all that is beside data. `None` where nobody is.
+    /// What of this request others are to answer: their data, and all that is beside data. `None` where nobody is, and
+    /// where it is more than PHP would read.
     pub(crate) fn of(headers: &HeaderMap, body: &[u8], fields: &Map<String, Value>) -> Option<Self> {
         if headers.contains_key(WENT_ON) {
             return None;
@@ -124,12 +125,12 @@ impl Beat {
             [] => false,
         };
         let mut beat = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in form::flat(form::content_type(headers), body, fields) {
+        for (name, value) in form::flat(form::content_type(headers), body, fields)? {
             if goes_on(&name) {
                 beat.append_pair(&name, &value);
             }
         }
-        // The last one counts, however PHP reads the names before it.
+        // The last one counts, however PHP reads the names before it; there are not so many that it would not get there.
         beat.append_pair("action", "heartbeat");
         Some(Beat(beat.finish()))
     }
@@ -214,6 +215,8 @@ mod tests {
     fn no_field_turns_a_heartbeat_into_another_action() {
         let goes_on = beat(FORM, "data[x]=1&action=heartbeat&%20action=evil&action=evil2").expect("a beat");
         assert!(goes_on.ends_with(";action=heartbeat;"), "{goes_on}");
+        let beyond_phps_limit = format!("data[x]=1&action=heartbeat&%20action=evil{}", "&y=".repeat(997));
+        assert_eq!(beat(FORM, &beyond_phps_limit), None);
     }
 
     #[test]

@@ -8,6 +8,11 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 8;
 /// Fields beyond this are passed over, as PHP passes over those beyond `max_input_vars`.
 const MAX_FIELDS: usize = 1000;
+/// So many fields are passed on, and one more of our own: PHP would pass over the last ones.
+const MAX_FLAT_FIELDS: usize = MAX_FIELDS - 1;
+/// What they may take together when each has its whole name, in bytes: a long name over many items becomes
+/// thousands of times what was sent.
+const MAX_FLAT: usize = 512 * 1024;
 
 /// `a=1&b[c][d]=2` as nested objects; every leaf is a string. A list's `a[]` counts up from 0.
 pub fn parse_form(body: &[u8]) -> Map<String, Value> {
@@ -36,29 +41,42 @@ pub fn path_of(name: &str) -> Vec<&str> {
 }
 
 /// A body's fields one by one, under the names a form has for them: all that is there, in its order.
-pub fn flat(content_type: &str, body: &[u8], fields: &Map<String, Value>) -> Vec<(String, String)> {
+/// `None` where that is too much.
+pub fn flat(content_type: &str, body: &[u8], fields: &Map<String, Value>) -> Option<Vec<(String, String)>> {
     if !is_json(content_type) {
-        return form_urlencoded::parse(body).into_owned().collect();
+        let flat: Vec<_> = form_urlencoded::parse(body).into_owned().take(MAX_FIELDS).collect();
+        return (flat.len() <= MAX_FLAT_FIELDS).then_some(flat);
     }
-    let mut flat = Vec::new();
+    let mut flat = Flat { fields: Vec::new(), left: MAX_FLAT };
     for (name, value) in fields {
-        flatten(name, value, &mut flat);
+        flat.add(name, value)?;
     }
-    flat
+    Some(flat.fields)
 }
 
-/// As jQuery writes it: everything is a string, and empty things are left out.
-fn flatten(name: &str, value: &Value, flat: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| flatten(&format!("{name}[{key}]"), value, flat));
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| flatten(&format!("{name}[{at}]"), item, flat));
-        }
-        Value::Null => flat.push((name.to_owned(), String::new())),
-        Value::String(text) => flat.push((name.to_owned(), text.clone())),
-        other => flat.push((name.to_owned(), other.to_string())),
+struct Flat {
+    fields: Vec<(String, String)>,
+    left: usize,
+}
+
+impl Flat {
+    /// As jQuery writes it: everything is a string, and empty things are left out.
+    fn add(&mut self, name: &str, value: &Value) -> Option<()> {
+        self.left = self.left.checked_sub(name.len())?;
+        let text = match value {
+            Value::Object(fields) => {
+                return fields.iter().try_for_each(|(key, value)| self.add(&format!("{name}[{key}]"), value));
+            }
+            Value::Array(items) => {
+                let mut items = items.iter().enumerate();
+                return items.try_for_each(|(at, item)| self.add(&format!("{name}[{at}]"), item));
+            }
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        self.fields.push((name.to_owned(), text));
+        (self.fields.len() <= MAX_FLAT_FIELDS).then_some(())
     }
 }
 
@@ -121,6 +139,7 @@ mod tests {
     fn a_body_is_flat_fields_whatever_it_was_encoded_as() {
         let flat = |kind: &str, body: &[u8]| {
             flat(kind, body, &parse_body(kind, body).expect("fields"))
+                .expect("not too many")
                 .into_iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect::<Vec<_>>()
@@ -129,6 +148,25 @@ mod tests {
         let json = br#"{"a":{"x":[1,{"y":true}],"z":{}},"b":null,"c":"d"}"#;
         let kind = "application/json; charset=UTF-8";
         assert_eq!(flat(kind, json), ["a[x][0]=1", "a[x][1][y]=true", "b=", "c=d"]);
+    }
+
+    #[test]
+    fn a_body_of_more_than_php_reads_is_not_flat() {
+        let is_flat = |kind: &str, body: &str| {
+            let fields = parse_body(kind, body.as_bytes()).expect("fields");
+            flat(kind, body.as_bytes(), &fields).is_some()
+        };
+        assert!(is_flat("text/plain", &"a=1&".repeat(999)));
+        assert!(!is_flat("text/plain", &"a=1&".repeat(1000)));
+        let json = |name: usize, item: &str, items: usize| {
+            format!("{{\"{}\":[{}]}}", "a".repeat(name), vec![item; items].join(","))
+        };
+        let kind = "application/json";
+        assert!(is_flat(kind, &json(9, "0", 999)) && is_flat(kind, &json(30_000, "0", 9)));
+        assert!(!is_flat(kind, &json(9, "0", 1000)));
+        for empty in ["0", "[]", "{}"] {
+            assert!(!is_flat(kind, &json(30_000, empty, 900)), "{empty}");
+        }
     }
 
     #[test]

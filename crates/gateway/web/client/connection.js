@@ -163,6 +163,7 @@ export class Connection {
   /** @param {string} type @param {string} date @param {number} employeeId @param {string} time @param {Frame} [more] */
   async act(type, date, employeeId, time, more) {
     const room = this.room(date, employeeId);
+    room.asking++;
     try {
       const { type: _, id, ...ok } = await this.ask(room.frame(type, { time, ...more }));
       this.onHeld(room, time, ok);
@@ -172,11 +173,14 @@ export class Connection {
       if (NOT_OURS.includes(refusal.code)) this.onHeld(room, time, { status: "unlocked" });
       else if (DOUBTFUL.includes(refusal.code) && type in LEFT_BY && !this.holds(room, time)) {
         // Whether it was granted is unknown, and the page is told that it was not.
-        this.ask(room.frame(LEFT_BY[type], { time })).catch(() => {});
+        const leave = this.ask(room.frame(LEFT_BY[type], { time })).catch(() => {});
+        // If it was granted, that ended the selection made before.
+        leave.then(() => void (room.selected && this.holdAgain(room, room.selected)));
       }
       if (more) refusal.idempotencyKey = more.idempotency_key;
       throw error;
     } finally {
+      room.asking--;
       this.tidy(room);
     }
   }
@@ -194,6 +198,7 @@ export class Connection {
    */
   async holdAgain(room, time) {
     const wasLock = room.locks.has(time);
+    room.asking++;
     try {
       const ok = await this.ask(room.frame("select", { time }));
       if (wasLock && ok.status === "selected") this.release(room, time, "lock", "lost");
@@ -202,6 +207,9 @@ export class Connection {
       const { code } = /** @type {any} */ (error);
       if (NOT_OURS.includes(code)) this.release(room, time, wasLock ? "lock" : "selection", "lost");
       this.later(code, () => this.holds(room, time) && this.holdAgain(room, time));
+    } finally {
+      room.asking--;
+      this.tidy(room);
     }
   }
 
@@ -289,7 +297,7 @@ export class Connection {
   }
 
   /** @param {Room} room */
-  tidy({ watchers, selected, locks, view: { date, employeeId } }) {
-    if (!watchers.size && !selected && !locks.size) this.rooms.delete(`${date} ${employeeId}`);
+  tidy({ watchers, asking, selected, locks, view: { date, employeeId } }) {
+    if (!watchers.size && !asking && !selected && !locks.size) this.rooms.delete(`${date} ${employeeId}`);
   }
 }

@@ -195,7 +195,8 @@ export class Line {
       try {
         this.greet(await token());
       } catch {
-        this.refreshBefore(seconds / 2);
+        // It counts for a while yet: every 5 s, as long as there is a line to keep.
+        if (this.upSince) this.refreshBefore(10);
       }
     }, wait);
   }

@@ -45,19 +45,24 @@ export class Polling {
     if (type === "unsubscribe") return;
     if (type === "ping") return this.beat();
     const room = this.owner.rooms.get(`${date} ${employee_id}`);
-    this.queue = this.queue.then(async () => {
+    this.next(async () => {
       const asks = type === "subscribe" || type === "sync";
       if (!asks) await this.call(frame);
       if (room && type !== "availability") await this.look(room, asks ? id : undefined);
     });
   }
 
+  /** After a strange answer, as a proxy may give, comes the next request all the same. @param {() => unknown} work */
+  next(work) {
+    this.queue = this.queue.then(work).catch(() => {});
+  }
+
   beat() {
     clearTimeout(this.timer);
     for (const room of this.owner.rooms.values()) {
-      if (room.watchers.size || room.selected) this.queue = this.queue.then(() => this.look(room));
+      if (room.watchers.size || room.selected) this.next(() => this.look(room));
     }
-    this.queue = this.queue.then(() => {
+    this.next(() => {
       if (!this.closed) this.timer = setTimeout(() => this.beat(), BEAT);
     });
   }

@@ -17,6 +17,8 @@ export class Room {
   locks = new Map();
   epoch = "";
   rev = 0;
+  // Requests whose answer changes what is held here: a room that is left meanwhile must not become two.
+  asking = 0;
   // A snapshot has been asked for: diffs count for nothing until it is here.
   syncing = false;
 
@@ -71,7 +73,10 @@ export class Room {
   onHeld(time, { status, ttl, fence }) {
     if (status === "selected") this.selected = time;
     else if (this.selected === time) this.selected = null;
-    if (status === "locked") this.locks.set(time, { time, until: Date.now() + ttl * 1000, fence });
+    const known = this.locks.get(time);
+    // A gateway that has yet to hear of the lock, or an answer by REST, does not say all of it.
+    const until = known && !ttl ? known.until : Date.now() + ttl * 1000;
+    if (status === "locked") this.locks.set(time, { time, until, fence: fence ?? known?.fence });
     else if (status !== "deselected") this.locks.delete(time);
     this.showMine();
   }
