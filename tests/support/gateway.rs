@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::binary::{slotcast_command, spawn_with_logs};
 use crate::eventually::eventually;
 use crate::logs::{Logs, field};
-use crate::{PATIENCE, RedisServer};
+use crate::{Bridge, PATIENCE, RedisServer};
 
 /// How long a gateway may take to listen: debug builds on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -80,15 +80,23 @@ impl GatewayBuilder {
         let mut command = slotcast_command(&self.env).await;
         command.args(&self.args);
         let (mut child, logs) = spawn_with_logs(command);
-        let addr = eventually("slotcast listens", START_DEADLINE, async || {
+        let listen = eventually("slotcast listens", START_DEADLINE, async || {
             if let Some(status) = child.try_wait().expect("slotcast is our child") {
                 panic!("slotcast ended with {status} before it listened:\n{}", logs.tail());
             }
             let entry = logs.events("listening").into_iter().next()?;
-            Some(field(&entry, "listen")?.parse::<SocketAddr>().expect("`listen` holds the bound address"))
+            Some(field(&entry, "listen").expect("`listen` holds the bound address").to_owned())
         })
         .await;
-        Gateway { child, addr, logs }
+        let bridge = match listen.strip_prefix("unix:") {
+            Some(path) => Some(Bridge::to_file(path.into()).await),
+            None => None,
+        };
+        let addr = match &bridge {
+            Some(bridge) => bridge.addr(),
+            None => listen.parse().expect("an address and a port"),
+        };
+        Gateway { child, addr, logs, _bridge: bridge }
     }
 }
 
@@ -102,6 +110,8 @@ pub struct Gateway {
     child: Child,
     addr: SocketAddr,
     logs: Logs,
+    /// The way to one that listens elsewhere than on a port.
+    _bridge: Option<Bridge>,
 }
 
 /// How a gateway ended.
@@ -135,7 +145,7 @@ impl Gateway {
         gateway
     }
 
-    /// Where it listens.
+    /// Where it listens; or, where that is no port, what leads there.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

@@ -11,12 +11,11 @@ use slot_state::{
     Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig,
     StoreError, Watcher,
 };
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::commands::Commands;
 use crate::config::{Config, Listen, Security};
-use crate::http;
+use crate::http::{Listener, Server};
 use crate::observe::metrics::{KindLabel, Metrics};
 use crate::outbox::Courier;
 use crate::presence::Presence;
@@ -73,32 +72,26 @@ pub enum ServeError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let address = config.server.listen.clone();
-    let listener = match &address {
-        Listen::Tcp(tcp) => TcpListener::bind(tcp).await,
-        Listen::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-    };
-    let listener = listener.map_err(|error| ServeError::Listen(address, error))?;
+    let listener = Listener::open(&config.server.listen)
+        .await
+        .map_err(|error| ServeError::Listen(config.server.listen.clone(), error))?;
     let signal = shutdown::signal().map_err(ServeError::Signals)?;
     run(listener, config, signal).await
 }
 
 /// Runs on a listener until `stop` ends, then says goodbye and drains.
-pub async fn run(
-    listener: TcpListener,
-    config: Config,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+async fn run(listener: Listener, config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let (services, mut tasks) = compose(&config)?;
-    let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let listen = listener.to_string();
     let storage = services.commands.storage().mode.as_str();
-    tracing::info!(
-        event = "listening",
-        listen,
-        storage,
-        "browsers connect to ws://{listen}/ws; http://{listen}/ lists every path"
-    );
-    let server = http::Server::start(listener, services.clone());
+    let guidance = match &listener {
+        Listener::Tcp(_) => {
+            format!("browsers connect to ws://{listen}/ws; http://{listen}/ lists every path")
+        }
+        Listener::Unix(..) => "a proxy passes /ws on to this socket file; / lists every path".to_owned(),
+    };
+    tracing::info!(event = "listening", listen, storage, "{guidance}");
+    let server = Server::start(listener, services.clone());
     stop.await;
     tracing::info!(event = "stopping", connections = services.connections.count());
     services.draining.store(true, Ordering::Relaxed);

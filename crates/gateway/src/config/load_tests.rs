@@ -116,7 +116,6 @@ fn what_is_not_built_yet_is_refused_in_a_plain_sentence() {
     for (text, key) in [
         ("[security]\nmode = \"token\"", "security.mode"),
         ("[server]\ntls_cert = \"a.pem\"", "server.tls_cert"),
-        ("[server]\nlisten = \"unix:/run/slotcast.sock\"", "server.listen"),
         ("[redis]\nurl = \"rediss://host\"", "redis.url"),
     ] {
         let complaint = complaint(text, &[]);

@@ -3,7 +3,7 @@
 
 use super::load::keys_of;
 use super::problem::Problem;
-use super::{Config, Listen, SecretUrl, SecurityMode, StorageChoice};
+use super::{Config, SecretUrl, SecurityMode, StorageChoice};
 
 /// Above this a rate is no limit any more; four seconds' worth must fit 32 bits.
 const MAX_RATE: u32 = 1_000_000;
@@ -117,7 +117,6 @@ impl Config {
             }
         };
         let server = &self.server;
-        refuse(matches!(server.listen, Listen::Unix(_)), "server.listen", "listen on a socket file");
         refuse(server.tls_cert.is_some(), "server.tls_cert", "serve TLS");
         refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
         let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");

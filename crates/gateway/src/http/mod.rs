@@ -1,10 +1,12 @@
 //! Everything that comes over HTTP. `router` lists the paths; `server` accepts; `upgrade` hands over to sessions.
 
 mod legacy;
+mod listener;
 mod operators;
 mod rest;
 mod router;
 mod server;
 mod upgrade;
 
+pub(crate) use listener::Listener;
 pub(crate) use server::Server;

@@ -9,10 +9,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower::Service;
 
+use super::listener::{Accepted, Listener};
 use super::router;
 use crate::app::Services;
 use crate::security::address::Peer;
@@ -29,7 +30,7 @@ pub(crate) struct Server(watch::Sender<()>);
 
 impl Server {
     /// Starts accepting.
-    pub(crate) fn start(listener: TcpListener, services: Arc<Services>) -> Self {
+    pub(crate) fn start(listener: Listener, services: Arc<Services>) -> Self {
         let (stop, stopped) = watch::channel(());
         tokio::spawn(accept(listener, services, stopped));
         Server(stop)
@@ -42,7 +43,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
+async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
     let router = router::router(services);
     loop {
         let accepted = tokio::select! {
@@ -50,8 +51,11 @@ async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch:
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                _ = tokio::spawn(serve(stream, Peer::from(peer), router.clone(), stop.clone()))
+            Ok((Accepted::Tcp(stream), peer)) => {
+                _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone()))
+            }
+            Ok((Accepted::Unix(stream), peer)) => {
+                _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone()))
             }
             Err(error) => {
                 tracing::warn!(event = "accept_failed", error = %error);
@@ -61,8 +65,10 @@ async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch:
     }
 }
 
-async fn serve(stream: TcpStream, peer: Peer, router: axum::Router, mut stop: watch::Receiver<()>) {
-    let _ = stream.set_nodelay(true);
+async fn serve<S>(stream: S, peer: Peer, router: axum::Router, mut stop: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         router.clone().call(request)

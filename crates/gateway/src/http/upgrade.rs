@@ -8,9 +8,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
@@ -20,7 +22,7 @@ use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
 use crate::security::limits::{ConnectionPermit, Refused};
 use crate::security::origin;
-use crate::session::{self, Connection};
+use crate::session::{self, Connection, Socket};
 
 /// Between the server's 101 and the socket being ours.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
@@ -73,18 +75,30 @@ async fn hand_over(
     from: ClientAddress,
 ) {
     let Ok(Ok(upgraded)) = timeout(UPGRADE_DEADLINE, upgrading).await else { return };
-    let Some((stream, read_ahead)) = into_socket(upgraded) else {
-        tracing::error!(event = "upgrade_failed", "the upgraded connection is no TCP socket");
+    let Some((socket, read_ahead)) = into_socket(upgraded) else {
+        tracing::error!(event = "upgrade_failed", "the upgraded connection is no socket of a known kind");
         return;
     };
-    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    socket.set_send_buffer(SEND_BUFFER);
     services.metrics.connections_opened.inc();
-    let connection = Connection::new(services.connections.next_id(), stream, permit);
+    let connection = Connection::new(services.connections.next_id(), socket, permit);
     tokio::spawn(session::run(services, connection, read_ahead, from));
 }
 
-fn into_socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+fn into_socket(upgraded: Upgraded) -> Option<(Socket, Bytes)> {
+    let unknown = match socket_of::<TcpStream>(upgraded) {
+        Ok(found) => return Some(found),
+        Err(other) => other,
+    };
+    socket_of::<UnixStream>(unknown).ok()
+}
+
+fn socket_of<S>(upgraded: Upgraded) -> Result<(Socket, Bytes), Upgraded>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    Socket: From<S>,
+{
+    let parts = upgraded.downcast::<TokioIo<S>>()?;
     // A copy: the original would keep HTTP's whole read buffer alive.
-    Some((parts.io.into_inner(), bytes::Bytes::copy_from_slice(&parts.read_buf)))
+    Ok((parts.io.into_inner().into(), Bytes::copy_from_slice(&parts.read_buf)))
 }

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use slot_state::{ActorId, Room};
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::socket::Socket;
 use crate::protocol::frame;
 use crate::security::limits::ConnectionPermit;
 
@@ -56,7 +56,7 @@ pub enum Offered {
 pub struct Connection {
     /// Names it in this process.
     pub id: ActorId,
-    stream: TcpStream,
+    socket: Socket,
     outbox: Mutex<Outbox>,
     /// Wakes the session: something waits to be written, caught up or closed.
     wake: Notify,
@@ -87,11 +87,11 @@ pub(crate) enum Pending {
 }
 
 impl Connection {
-    /// A connection over `stream`, counted by `permit`.
-    pub fn new(id: ActorId, stream: TcpStream, permit: ConnectionPermit) -> Arc<Self> {
+    /// A connection over `socket`, counted by `permit`.
+    pub fn new(id: ActorId, socket: impl Into<Socket>, permit: ConnectionPermit) -> Arc<Self> {
         Arc::new(Connection {
             id,
-            stream,
+            socket: socket.into(),
             outbox: Mutex::default(),
             wake: Notify::new(),
             seen: AtomicU32::new(ticks()),
@@ -101,9 +101,9 @@ impl Connection {
         })
     }
 
-    /// The socket, for reading.
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// The socket, for reading and waiting.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Sends a frame, unless the reader is slow: then the room is marked as missed.
@@ -113,7 +113,7 @@ impl Connection {
             return Offered::Behind;
         }
         if outbox.waiting.is_empty() && outbox.behind.is_empty() {
-            match self.stream.try_write(frame) {
+            match self.socket.try_write(frame) {
                 Ok(written) if written == frame.len() => return Offered::Sent,
                 Ok(written) => {
                     // Half a frame cannot be left out any more.
@@ -172,7 +172,7 @@ impl Connection {
     fn write(&self, outbox: &mut Outbox, bytes: &[u8]) {
         let mut written = 0;
         if outbox.waiting.is_empty() {
-            match self.stream.try_write(bytes) {
+            match self.socket.try_write(bytes) {
                 Ok(count) => written = count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return self.fail(outbox),
@@ -227,7 +227,7 @@ impl Connection {
     pub(crate) fn flush(&self) -> Option<Room> {
         let mut outbox = self.outbox.lock();
         while !outbox.waiting.is_empty() {
-            match self.stream.try_write(&outbox.waiting) {
+            match self.socket.try_write(&outbox.waiting) {
                 Ok(written) => _ = outbox.waiting.drain(..written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => self.fail(&mut outbox),

@@ -20,8 +20,8 @@ impl AsyncRead for SocketIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.stream().poll_read_ready(context))?;
-            match self.0.stream().try_read(buffer.initialize_unfilled()) {
+            ready!(self.0.socket().poll_read_ready(context))?;
+            match self.0.socket().try_read(buffer.initialize_unfilled()) {
                 Ok(count) => {
                     buffer.advance(count);
                     self.0.touch();

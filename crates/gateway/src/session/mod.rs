@@ -3,6 +3,7 @@
 mod connection;
 mod io;
 mod registry;
+mod socket;
 mod state;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 pub use connection::{CloseCode, Connection, Offered};
 pub use registry::Registry;
+pub use socket::Socket;
 pub(crate) use state::Session;
 
 use crate::app::Services;
@@ -68,7 +70,7 @@ pub(crate) async fn run(
                 },
                 None => break,
             },
-            _ = connection.stream().writable(), if pending == Pending::Writable => {
+            _ = connection.socket().writable(), if pending == Pending::Writable => {
                 if let Some(room) = connection.flush() {
                     session.catch_up(room);
                 }
@@ -115,14 +117,14 @@ async fn linger(connection: &Connection) {
 }
 
 async fn say_the_last(connection: &Connection) {
-    let stream = connection.stream();
-    while !connection.is_flushed() && stream.writable().await.is_ok() {
+    let socket = connection.socket();
+    while !connection.is_flushed() && socket.writable().await.is_ok() {
         connection.flush();
     }
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+    socket.end_writing();
     let mut scrap = [0; 512];
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut scrap) {
+    while socket.readable().await.is_ok() {
+        match socket.try_read(&mut scrap) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -137,7 +139,8 @@ mod tests {
     use crate::config::Security;
     use crate::security::limits::Limits;
     use slot_state::ActorId;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::time::Instant;
 
     /// A connection whose client has stopped reading, with something waiting for it.
@@ -145,13 +148,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
         let (stream, _) = listener.accept().await.expect("accepts");
+        (filled(stream), client)
+    }
+
+    fn filled(socket: impl Into<Socket>) -> Arc<Connection> {
         let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("admits");
-        let connection = Connection::new(ActorId(1), stream, permit);
+        let connection = Connection::new(ActorId(1), socket, permit);
         while connection.pending() == Pending::Nothing {
             connection.send(&[0; 1024]);
         }
         assert_eq!(connection.pending(), Pending::Writable);
-        (connection, client)
+        connection
     }
 
     #[tokio::test]
@@ -172,5 +179,20 @@ mod tests {
         }
         assert_eq!(connection.closing(), Some(CloseCode::Internal), "cut off");
         assert!(connection.is_flushed(), "and nothing is kept for it");
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_is_written_to_as_a_port_is() {
+        let (socket, mut client) = UnixStream::pair().expect("a pair");
+        let connection = filled(socket);
+        connection.send(b"the end");
+        let mut received = Vec::new();
+        while !received.ends_with(b"the end") {
+            let mut bytes = [0; 4096];
+            let count = client.read(&mut bytes).await.expect("reads");
+            received.extend_from_slice(&bytes[..count]);
+            connection.flush();
+        }
+        assert_eq!(connection.pending(), Pending::Nothing);
     }
 }
