@@ -5,17 +5,19 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::binary::{slotcast_command, spawn_with_logs};
 use crate::eventually::eventually;
 use crate::logs::{Logs, field};
-use crate::{Bridge, PATIENCE, RedisServer};
+use crate::{Bridge, Certificate, PATIENCE, RedisServer};
 
 /// How long a gateway may take to listen: debug builds on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +38,7 @@ const LIMITS: [&str; 7] = [
 pub struct GatewayBuilder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl GatewayBuilder {
@@ -53,6 +56,13 @@ impl GatewayBuilder {
     /// Stops its first booking at this step: the file appears, and the booking goes on when it is gone.
     pub fn stopping_at(self, step: &str, file: &Path) -> Self {
         self.with("fail.point", format!("confirm:{step}={}", file.display()))
+    }
+
+    /// Speaks TLS with this certificate; what the test asks of it comes over TLS too.
+    pub fn with_tls(mut self, certificate: &Certificate) -> Self {
+        self.tls = Some(certificate.client());
+        self.with("server.tls_cert", certificate.file().display())
+            .with("server.tls_key", certificate.key().display())
     }
 
     /// Trusts the certificates in this file, and no others.
@@ -90,7 +100,12 @@ impl GatewayBuilder {
         .await;
         let bridge = match listen.strip_prefix("unix:") {
             Some(path) => Some(Bridge::to_file(path.into()).await),
-            None => None,
+            None => match self.tls {
+                Some(trust) => {
+                    Some(Bridge::to_tls(listen.parse().expect("an address and a port"), trust).await)
+                }
+                None => None,
+            },
         };
         let addr = match &bridge {
             Some(bridge) => bridge.addr(),
@@ -127,7 +142,7 @@ impl Gateway {
     /// A gateway on a port the system picks, with JSON logs, the embedded memory store until told otherwise, and
     /// without limits, which all of a test's pages would share: they come from one address.
     pub fn builder() -> GatewayBuilder {
-        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new() }
+        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new(), tls: None }
             .with("server.listen", "127.0.0.1:0")
             .with("log.format", "json");
         LIMITS.iter().fold(builder, |builder, limit| builder.with(&format!("security.{limit}"), 0))

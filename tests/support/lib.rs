@@ -4,6 +4,7 @@
 mod binary;
 mod booking;
 mod bridge;
+mod certificate;
 mod eventually;
 mod fault_proxy;
 mod gateway;
@@ -25,6 +26,7 @@ mod wordpress;
 pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
 pub use booking::CUSTOMER_WORDS;
 pub use bridge::Bridge;
+pub use certificate::Certificate;
 pub use eventually::{PATIENCE, eventually, holds_for};
 pub use fault_proxy::{FaultProxy, Towards};
 pub use gateway::{Gateway, GatewayBuilder, Stopped};

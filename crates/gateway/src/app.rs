@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::commands::Commands;
 use crate::config::{Config, Listen, Security};
-use crate::http::{Listener, Server};
+use crate::http::{Listener, Server, Tls, TlsFailure};
 use crate::observe::metrics::{KindLabel, Metrics};
 use crate::outbox::Courier;
 use crate::presence::Presence;
@@ -52,6 +52,8 @@ pub struct Services {
     pub security: Security,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
+    /// Encrypts connections, where no proxy does.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// The process is on its way out: not ready any more.
     pub draining: AtomicBool,
 }
@@ -65,6 +67,9 @@ pub enum ServeError {
     /// The store's address is none.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsFailure),
     /// Signals cannot be received.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
@@ -86,7 +91,8 @@ async fn run(listener: Listener, config: Config, stop: impl Future<Output = ()>)
     let storage = services.commands.storage().mode.as_str();
     let guidance = match &listener {
         Listener::Tcp(_) => {
-            format!("browsers connect to ws://{listen}/ws; http://{listen}/ lists every path")
+            let s = if services.tls.is_some() { "s" } else { "" };
+            format!("browsers connect to ws{s}://{listen}/ws; http{s}://{listen}/ lists every path")
         }
         Listener::Unix(..) => "a proxy passes /ws on to this socket file; / lists every path".to_owned(),
     };
@@ -102,7 +108,7 @@ async fn run(listener: Listener, config: Config, stop: impl Future<Output = ()>)
     Ok(())
 }
 
-fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> {
+fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> {
     let zone = config.mysql.zone();
     let fixed_zone = zone.is_some();
     let OpenStore { store, picture, bookings, outbox, mut tasks } = slot_state::open(&StoreConfig {
@@ -139,6 +145,10 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
     if let Some(courier) = &courier {
         tasks.spawn(courier.clone().run());
     }
+    let tls = Tls::open(&config.server, metrics.tls_certificate_expiry.clone())?;
+    if let Some(tls) = &tls {
+        tasks.spawn(tls.clone().run());
+    }
     let services = Services {
         commands: Commands {
             store,
@@ -160,6 +170,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         legacy_enabled: config.legacy.enabled,
         security: config.security.clone(),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        tls,
         draining: AtomicBool::new(false),
     };
     // The picture knows the watcher weakly; this task keeps it for as long as the gateway runs.

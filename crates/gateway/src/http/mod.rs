@@ -6,7 +6,10 @@ mod operators;
 mod rest;
 mod router;
 mod server;
+mod tls;
 mod upgrade;
 
 pub(crate) use listener::Listener;
 pub(crate) use server::Server;
+pub(crate) use tls::Tls;
+pub(crate) use tls::TlsFailure;

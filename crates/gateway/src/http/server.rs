@@ -10,13 +10,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::Service;
 
 use super::listener::{Accepted, Listener};
 use super::router;
+use super::tls::Tls;
 use crate::app::Services;
-use crate::security::address::Peer;
+use crate::observe::metrics::KindLabel;
+use crate::security::address::{ClientAddress, Peer};
 
 /// A request's head must be complete within this.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,16 +47,20 @@ impl Server {
 }
 
 async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
-    let router = router::router(services);
+    let router = router::router(services.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((Accepted::Tcp(stream), peer)) => {
-                _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone()))
-            }
+            Ok((Accepted::Tcp(stream), peer)) => match &services.tls {
+                None => _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone())),
+                Some(tls) => {
+                    let (tls, services) = (tls.clone(), services.clone());
+                    _ = tokio::spawn(encrypt(stream, peer, tls, services, router.clone(), stop.clone()));
+                }
+            },
             Ok((Accepted::Unix(stream), peer)) => {
                 _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone()))
             }
@@ -62,6 +69,35 @@ async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Re
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Whoever does not get through the handshake has cost a place among the handshakes, and nothing else.
+async fn encrypt(
+    stream: TcpStream,
+    peer: Peer,
+    tls: Arc<Tls>,
+    services: Arc<Services>,
+    router: axum::Router,
+    mut stop: watch::Receiver<()>,
+) {
+    let address = match peer {
+        // A proxy's handshakes are those of everybody behind it.
+        Peer::Tcp(address) if !services.trusted_proxies.trusts(peer) => ClientAddress::Known(address),
+        _ => ClientAddress::None,
+    };
+    let Ok(permit) = services.commands.limits.begin_handshake(address) else {
+        services.metrics.connections_refused.get_or_create(&KindLabel { kind: "tls_handshakes" }).inc();
+        return;
+    };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        _ = stop.changed() => None,
+    };
+    drop(permit);
+    if let Some(stream) = accepted {
+        // In a box: the handshake's own state need not outlive it within this future.
+        Box::pin(serve(stream, peer, router, stop)).await;
     }
 }
 

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::operators::peer;
@@ -90,7 +91,11 @@ fn into_socket(upgraded: Upgraded) -> Option<(Socket, Bytes)> {
         Ok(found) => return Some(found),
         Err(other) => other,
     };
-    socket_of::<UnixStream>(unknown).ok()
+    let unknown = match socket_of::<UnixStream>(unknown) {
+        Ok(found) => return Some(found),
+        Err(other) => other,
+    };
+    socket_of::<TlsStream<TcpStream>>(unknown).ok()
 }
 
 fn socket_of<S>(upgraded: Upgraded) -> Result<(Socket, Bytes), Upgraded>

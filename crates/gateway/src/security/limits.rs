@@ -17,6 +17,10 @@ use crate::config::Security;
 
 /// A connection whose refused frames outnumber its accepted ones by this many bursts has gone far beyond its rate.
 const FAR_BURSTS: u32 = 2;
+/// TLS handshakes under way at a time: each may keep its place for seconds without a word.
+const MOST_HANDSHAKES: u32 = 1024;
+/// The same of one address.
+const MOST_HANDSHAKES_PER_ADDRESS: u32 = 64;
 /// How often the misconfigured proxy is named in the log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -25,7 +29,8 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub struct Limits(Arc<Inner>);
 
 struct Inner {
-    connections: Connections,
+    connections: Arc<Places>,
+    handshakes: Arc<Places>,
     frames: Option<Quota>,
     frames_far: u32,
     writes_of_client: Option<KeyedRate>,
@@ -62,11 +67,8 @@ impl Limits {
     pub fn new(security: &Security) -> Self {
         let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
         Self(Arc::new(Inner {
-            connections: Connections {
-                most: security.max_connections,
-                most_per_address: security.max_connections_per_address,
-                open: Mutex::default(),
-            },
+            connections: Places::new(security.max_connections, security.max_connections_per_address),
+            handshakes: Places::new(MOST_HANDSHAKES, MOST_HANDSHAKES_PER_ADDRESS),
             frames: quota(security.frames_per_second),
             frames_far: security.frames_per_second.saturating_mul(BURST_SECS * FAR_BURSTS),
             writes_of_client: keyed(security.writes_per_second),
@@ -84,9 +86,12 @@ impl Limits {
                 "Requests come through a proxy that server.trusted_proxies does not name: no limit by address applies to them"
             );
         }
-        let key = address.countable().map(AddressKey::from);
-        self.0.connections.count_in(key)?;
-        Ok(ConnectionPermit { limits: Arc::clone(&self.0), key })
+        self.0.connections.take(address)
+    }
+
+    /// Counts a TLS handshake in, until the permit is dropped.
+    pub fn begin_handshake(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
+        self.0.handshakes.take(address)
     }
 
     /// Connections open now.
@@ -131,7 +136,8 @@ impl From<IpAddr> for AddressKey {
     }
 }
 
-struct Connections {
+/// Places that connections take, as long as there are some.
+struct Places {
     most: u32,
     most_per_address: u32,
     open: Mutex<Open>,
@@ -143,7 +149,17 @@ struct Open {
     by_address: HashMap<AddressKey, u32>,
 }
 
-impl Connections {
+impl Places {
+    fn new(most: u32, most_per_address: u32) -> Arc<Self> {
+        Arc::new(Self { most, most_per_address, open: Mutex::default() })
+    }
+
+    fn take(self: &Arc<Self>, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
+        let key = address.countable().map(AddressKey::from);
+        self.count_in(key)?;
+        Ok(ConnectionPermit { places: Arc::clone(self), key })
+    }
+
     fn count_in(&self, key: Option<AddressKey>) -> Result<(), Refused> {
         let mut open = self.open.lock();
         if self.most != 0 && open.all >= self.most {
@@ -176,13 +192,13 @@ impl Connections {
 /// One connection's place; dropping it frees the place.
 #[must_use]
 pub struct ConnectionPermit {
-    limits: Arc<Inner>,
+    places: Arc<Places>,
     key: Option<AddressKey>,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.limits.connections.count_out(self.key);
+        self.places.count_out(self.key);
     }
 }
 

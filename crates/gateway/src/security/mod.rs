@@ -2,6 +2,7 @@
 //! Used by `http` before the upgrade and by `session` per frame. Invariant: decisions only, no sockets here.
 
 pub mod address;
+pub mod certificate;
 pub mod limits;
 pub mod origin;
 mod rates;

@@ -114,7 +114,10 @@ impl Connection {
         }
         if outbox.waiting.is_empty() && outbox.behind.is_empty() {
             match self.socket.try_write(frame) {
-                Ok(written) if written == frame.len() => return Offered::Sent,
+                Ok(written) if written == frame.len() => {
+                    self.mind_debts();
+                    return Offered::Sent;
+                }
                 Ok(written) => {
                     // Half a frame cannot be left out any more.
                     outbox.waiting.extend_from_slice(&frame[written..]);
@@ -166,7 +169,14 @@ impl Connection {
 
     /// Whether everything has been handed to the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbox.lock().waiting.is_empty()
+        self.outbox.lock().waiting.is_empty() && !self.socket.owes()
+    }
+
+    /// Has the session hand on what the socket took but the kernel did not.
+    pub(crate) fn mind_debts(&self) {
+        if self.socket.owes() {
+            self.wake.notify_one();
+        }
     }
 
     fn write(&self, outbox: &mut Outbox, bytes: &[u8]) {
@@ -179,7 +189,7 @@ impl Connection {
             }
         }
         if written == bytes.len() {
-            return;
+            return self.mind_debts();
         }
         if outbox.waiting.len() + bytes.len() > MOST_WAITING {
             return self.fail(outbox);
@@ -215,7 +225,7 @@ impl Connection {
         let outbox = self.outbox.lock();
         if outbox.closing.is_some() {
             Pending::Close
-        } else if !outbox.waiting.is_empty() || !outbox.behind.is_empty() {
+        } else if !outbox.waiting.is_empty() || !outbox.behind.is_empty() || self.socket.owes() {
             Pending::Writable
         } else {
             Pending::Nothing
@@ -226,6 +236,9 @@ impl Connection {
     /// time, since the snapshots of all may be more than may wait.
     pub(crate) fn flush(&self) -> Option<Room> {
         let mut outbox = self.outbox.lock();
+        if self.socket.owes() && self.socket.settle().is_err() {
+            self.fail(&mut outbox);
+        }
         while !outbox.waiting.is_empty() {
             match self.socket.try_write(&outbox.waiting) {
                 Ok(written) => _ = outbox.waiting.drain(..written),
@@ -234,7 +247,7 @@ impl Connection {
             }
         }
         outbox.waiting = Vec::new();
-        outbox.behind.pop()
+        if self.socket.owes() { None } else { outbox.behind.pop() }
     }
 
     /// The peer showed life.

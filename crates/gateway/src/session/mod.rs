@@ -5,6 +5,7 @@ mod io;
 mod registry;
 mod socket;
 mod state;
+mod tls_socket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,8 +139,8 @@ mod tests {
     use super::*;
     use crate::config::Security;
     use crate::security::limits::Limits;
-    use slot_state::ActorId;
-    use tokio::io::AsyncReadExt;
+    use slot_state::{ActorId, EmployeeId, Room};
+    use tokio::io::{AsyncRead, AsyncReadExt};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::time::Instant;
 
@@ -181,18 +182,60 @@ mod tests {
         assert!(connection.is_flushed(), "and nothing is kept for it");
     }
 
-    #[tokio::test]
-    async fn a_socket_file_is_written_to_as_a_port_is() {
-        let (socket, mut client) = UnixStream::pair().expect("a pair");
-        let connection = filled(socket);
+    /// What was too much for the socket arrives whole once its other end reads.
+    async fn arrives_whole(connection: &Connection, mut client: impl AsyncRead + Unpin) {
         connection.send(b"the end");
         let mut received = Vec::new();
         while !received.ends_with(b"the end") {
             let mut bytes = [0; 4096];
-            let count = client.read(&mut bytes).await.expect("reads");
-            received.extend_from_slice(&bytes[..count]);
-            connection.flush();
+            tokio::select! {
+                count = client.read(&mut bytes) => received.extend_from_slice(&bytes[..count.expect("reads")]),
+                _ = connection.socket().writable(), if connection.pending() == Pending::Writable => {
+                    connection.flush();
+                }
+            }
         }
+        assert!(received[..received.len() - 7].iter().all(|byte| *byte == 0), "nothing between");
+        assert_eq!(received.len() % 1024, 7, "nothing missing");
         assert_eq!(connection.pending(), Pending::Nothing);
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_is_written_to_as_a_port_is() {
+        let (connection, client) = blocked().await;
+        arrives_whole(&connection, client).await;
+        let (socket, client) = UnixStream::pair().expect("a pair");
+        arrives_whole(&filled(socket), client).await;
+    }
+
+    #[tokio::test]
+    async fn behind_tls_a_slow_reader_is_slow_and_gets_everything_once_it_reads() {
+        let (socket, client) = crate::security::certificate::testing::tls_pair().await;
+        let connection = filled(socket);
+        let room =
+            Room { date: jiff::civil::date(2026, 11, 2), employee_id: EmployeeId::new(1).expect("a number") };
+        assert_eq!(connection.offer(&Bytes::from_static(b"a diff"), room), Offered::Behind);
+        assert!(!connection.is_flushed());
+        // The room it missed comes back once everything else has left.
+        let (mut reading, caught_up) = (client, connection.clone());
+        let mut bytes = vec![0; 64 * 1024];
+        let missed = async {
+            loop {
+                caught_up.socket().writable().await.expect("open");
+                if let Some(room) = caught_up.flush() {
+                    return room;
+                }
+            }
+        };
+        tokio::pin!(missed);
+        loop {
+            tokio::select! {
+                count = reading.read(&mut bytes) => assert!(count.expect("reads") > 0),
+                missed = &mut missed => {
+                    assert_eq!(missed, room);
+                    break;
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::tls_socket::TlsSocket;
 
 /// A connected socket.
 pub enum Socket {
@@ -14,6 +17,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A proxy's on this machine.
     Unix(UnixStream),
+    /// A browser's, where no proxy stands in front. In a box: the others need a few bytes alone.
+    Tls(Box<TlsSocket>),
 }
 
 impl From<TcpStream> for Socket {
@@ -28,12 +33,19 @@ impl From<UnixStream> for Socket {
     }
 }
 
+impl From<TlsStream<TcpStream>> for Socket {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(stream.into()))
+    }
+}
+
 impl Socket {
-    /// Writes what the kernel takes at once.
+    /// Writes what the kernel takes at once; or TLS, which may then owe it to the kernel.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tls(socket) => socket.try_write(bytes),
         }
     }
 
@@ -42,7 +54,26 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_read(buffer),
             Self::Unix(stream) => stream.try_read(buffer),
+            Self::Tls(socket) => socket.try_read(buffer),
         }
+    }
+
+    /// Whether something written waits for the kernel: `settle` once the socket is writable.
+    pub(crate) fn owes(&self) -> bool {
+        matches!(self, Self::Tls(socket) if socket.owes())
+    }
+
+    /// Hands on what is owed, as far as the kernel takes it.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(socket) => socket.settle(),
+        }
+    }
+
+    /// Whether there is something to read already, of which the kernel does not know.
+    pub(crate) fn has_unread(&self) -> bool {
+        matches!(self, Self::Tls(socket) if socket.has_unread())
     }
 
     /// Ready once there may be something to read.
@@ -50,6 +81,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(context),
             Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Tls(socket) => socket.stream().poll_read_ready(context),
         }
     }
 
@@ -63,11 +95,15 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.writable().await,
             Self::Unix(stream) => stream.writable().await,
+            Self::Tls(socket) => socket.stream().writable().await,
         }
     }
 
     /// Says that nothing more will be written.
     pub(crate) fn end_writing(&self) {
+        if let Self::Tls(socket) = self {
+            socket.say_end();
+        }
         // A peer that is gone already needs no word.
         let _ = self.bare().shutdown(Shutdown::Write);
     }
@@ -82,6 +118,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => SockRef::from(stream),
             Self::Unix(stream) => SockRef::from(stream),
+            Self::Tls(socket) => SockRef::from(socket.stream()),
         }
     }
 }
