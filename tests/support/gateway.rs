@@ -48,6 +48,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets a variable of its environment that is no configuration key.
+    pub fn environment(mut self, name: &str, value: impl Display) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
     /// Uses the Redis at this address.
     pub fn redis_at(self, url: &str) -> Self {
         self.with("redis.url", url)
@@ -212,6 +218,11 @@ impl Gateway {
             (page.get("/readyz").await.status == status).then_some(())
         })
         .await;
+    }
+
+    /// Sends SIGHUP: the configuration is to be read again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGTERM without waiting.

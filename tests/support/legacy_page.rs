@@ -41,7 +41,12 @@ pub struct Answer {
 impl LegacyPage {
     /// A page served by this gateway.
     pub fn of(gateway: &Gateway) -> Self {
-        Self { addr: gateway.addr(), headers: Vec::new() }
+        Self::at(gateway.addr())
+    }
+
+    /// A page served by whatever leads to a gateway from here.
+    pub fn at(addr: SocketAddr) -> Self {
+        Self { addr, headers: Vec::new() }
     }
 
     /// The same page with a header on every request.

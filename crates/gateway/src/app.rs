@@ -1,30 +1,34 @@
 //! The composition root: from a configuration to a running gateway, and to its end.
 
-use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 use slot_state::{
     Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StoreConfig,
     StoreError, Watcher,
 };
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::commands::Commands;
-use crate::config::{Config, Listen, Security};
+use crate::config::{self, Config, Listen, Security};
 use crate::http::{Listener, Server, Tls, TlsFailure};
 use crate::observe::metrics::{KindLabel, Metrics};
 use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
+use crate::reload::Reload;
 use crate::rooms::Hub;
-use crate::security::address::TrustedProxies;
 use crate::security::limits::Limits;
 use crate::session::Registry;
-use crate::shutdown;
+use crate::{service_manager, shutdown};
+
+/// How long the first browsers wait for a store that does not answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What requests and sessions are served with.
 pub struct Services {
@@ -44,18 +48,18 @@ pub struct Services {
     pub lock_ttl: Duration,
     /// How often an old page is to poll.
     pub heartbeat_interval: Duration,
-    /// 0 = any number.
-    pub max_rooms_per_connection: usize,
     /// Whether the legacy paths answer.
     pub legacy_enabled: bool,
-    /// Origins and keys.
-    pub security: Security,
-    /// Whose forwarding headers are believed.
-    pub trusted_proxies: TrustedProxies,
+    /// Origins, keys and limits, as last configured.
+    pub security: ArcSwap<Security>,
+    /// Whose forwarding headers are believed, how long a stop may take; as last configured.
+    pub server: ArcSwap<config::Server>,
     /// Encrypts connections, where no proxy does.
     pub(crate) tls: Option<Arc<Tls>>,
     /// The process is on its way out: not ready any more.
     pub draining: AtomicBool,
+    /// And takes no new browsers.
+    pub leaving: AtomicBool,
 }
 
 /// Why the gateway could not run.
@@ -75,17 +79,13 @@ pub enum ServeError {
     Signals(io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+/// Runs until SIGTERM or SIGINT, then says goodbye and drains.
+pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
     let listener = Listener::open(&config.server.listen)
         .await
         .map_err(|error| ServeError::Listen(config.server.listen.clone(), error))?;
-    let signal = shutdown::signal().map_err(ServeError::Signals)?;
-    run(listener, config, signal).await
-}
-
-/// Runs on a listener until `stop` ends, then says goodbye and drains.
-async fn run(listener: Listener, config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let stop = shutdown::signal().map_err(ServeError::Signals)?;
+    let hangups = shutdown::hangups().map_err(ServeError::Signals)?;
     let (services, mut tasks) = compose(&config)?;
     let listen = listener.to_string();
     let storage = services.commands.storage().mode.as_str();
@@ -97,15 +97,28 @@ async fn run(listener: Listener, config: Config, stop: impl Future<Output = ()>)
         Listener::Unix(..) => "a proxy passes /ws on to this socket file; / lists every path".to_owned(),
     };
     tracing::info!(event = "listening", listen, storage, "{guidance}");
+    know_the_rooms(&services).await;
     let server = Server::start(listener, services.clone());
+    tasks.spawn(reload.run(hangups, services.clone(), config));
+    tasks.spawn(service_manager::give_signs_of_life(services.clone()));
+    service_manager::ready();
     stop.await;
+    service_manager::stopping();
     tracing::info!(event = "stopping", connections = services.connections.count());
-    services.draining.store(true, Ordering::Relaxed);
-    services.commands.presence.drain();
-    shutdown::drain(&services, server, config.server.drain()).await;
+    let patience = services.server.load().drain();
+    shutdown::drain(&services, server, patience).await;
     tasks.shutdown().await;
     tracing::info!(event = "stopped");
     Ok(())
+}
+
+/// Waits until the store has been read, or does not answer: until then rooms would look empty. Who connects meanwhile
+/// waits in the kernel.
+async fn know_the_rooms(services: &Services) {
+    let mut storage = services.commands.store.storage();
+    let known = storage.wait_for(|storage| storage.writable && storage.flowing);
+    // A store that is away does not stop the start: rooms are marked stale.
+    let _ = timeout(STORE_PATIENCE, known).await;
 }
 
 fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> {
@@ -166,12 +179,12 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> 
         window: DateWindow { horizon_days: config.slots.horizon_days },
         lock_ttl: config.slots.lock_ttl(),
         heartbeat_interval: config.slots.heartbeat_interval(),
-        max_rooms_per_connection: config.security.max_rooms_per_connection as usize,
         legacy_enabled: config.legacy.enabled,
-        security: config.security.clone(),
-        trusted_proxies: config.server.trusted_proxies.clone(),
+        security: ArcSwap::from_pointee(config.security.clone()),
+        server: ArcSwap::from_pointee(config.server.clone()),
         tls,
         draining: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
     };
     // The picture knows the watcher weakly; this task keeps it for as long as the gateway runs.
     tasks.spawn(async move {

@@ -35,7 +35,8 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    pub(super) fn to(addr: SocketAddr) -> Self {
+    /// To whatever leads to a gateway from here.
+    pub fn at(addr: SocketAddr) -> Self {
         Self { addr, headers: Vec::new(), receive_buffer: None }
     }
 

@@ -122,7 +122,7 @@ async fn each_booking_is_told_once_on_redis_with_mysql() {
 #[tokio::test]
 async fn over_https_only_a_trusted_wordpress_is_told() {
     let (maria, receiver) = (site().await, Receiver::there_over_tls().await);
-    let stranger = receiver::Certificate::new().await;
+    let stranger = support::Certificate::new().await;
     let gateway = started(telling(&maria, &receiver).trusting(&stranger.file())).await;
     book(&gateway, &Room::tomorrow_of(1), &["10:00"]).await;
     let error = gateway.logs().eventually_event("wordpress_not_told").await;

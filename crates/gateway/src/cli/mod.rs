@@ -2,6 +2,7 @@
 //! Called by `main` alone. Invariant: 0 is a clean end, 2 bad arguments or configuration, 1 anything else.
 
 mod check_config;
+mod healthcheck;
 mod migrate;
 mod watch;
 
@@ -12,10 +13,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 
 use crate::config::{Loaded, Sources, load};
 use crate::observe::logging;
+use crate::reload::Reload;
 
 const BAD_USE: u8 = 2;
 /// Name look-ups that hang on their own threads do not keep a stopped gateway alive longer than this.
@@ -47,6 +50,8 @@ enum Command {
     Serve,
     /// Show the configuration that would be used and what is wrong with it.
     CheckConfig,
+    /// Ask the gateway of this configuration, on this machine, whether it is ready; ends with 0 if it is.
+    Healthcheck,
     /// Create or complete slotcast's tables in WordPress' database; drops and narrows nothing.
     Migrate(migrate::Migrate),
     /// Subscribe to a room of a running gateway and print its frames, one a line.
@@ -61,15 +66,18 @@ pub fn run() -> ExitCode {
     };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => with_configuration(cli.options, serve),
-        Command::CheckConfig => with_configuration(cli.options, |loaded| {
+        Command::CheckConfig => with_configuration(cli.options, |loaded, _| {
             finish(check_config::print(&loaded, &mut std::io::stdout().lock()))
+        }),
+        Command::Healthcheck => with_configuration(cli.options, |loaded, _| {
+            on_this_thread(healthcheck::ask(&loaded.config.server))
         }),
         Command::Watch(_) if cli.options.config.is_some() || cli.options.listen.is_some() => {
             let text = "watch asks a running gateway: use --url instead of --config and --listen";
             refuse_arguments(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
         }
         Command::Watch(watch) => on_this_thread(watch.run()),
-        Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
+        Command::Migrate(migrate) => with_configuration(cli.options, |loaded, _| complete(&loaded, &migrate)),
     }
 }
 
@@ -98,11 +106,11 @@ fn refuse_arguments(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn with_configuration(options: Options, act: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+fn with_configuration(options: Options, act: impl FnOnce(Loaded, Sources) -> ExitCode) -> ExitCode {
     let sources =
         Sources { file: options.config, listen: options.listen, environment: std::env::vars_os().collect() };
     match load(&sources) {
-        Ok(loaded) => act(loaded),
+        Ok(loaded) => act(loaded, sources),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "slotcast: the configuration is not usable:\n{error}");
             ExitCode::from(BAD_USE)
@@ -110,18 +118,19 @@ fn with_configuration(options: Options, act: impl FnOnce(Loaded) -> ExitCode) ->
     }
 }
 
-fn serve(loaded: Loaded) -> ExitCode {
-    let log = match logging::init(&loaded.config.log) {
+fn serve(loaded: Loaded, sources: Sources) -> ExitCode {
+    let (log, levels) = match logging::init(&loaded.config.log) {
         Ok(log) => log,
         Err(error) => return finish(Err(error)),
     };
+    raise_open_files();
     for warning in loaded.warnings() {
         tracing::warn!(event = "config_warning", "{warning}");
     }
     let ended = match runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let ended = runtime
-                .block_on(Box::pin(crate::app::serve(loaded.config)))
+                .block_on(Box::pin(crate::app::serve(loaded.config, Reload { sources, levels })))
                 .map_err(|error| error.to_string());
             runtime.shutdown_timeout(LEFTOVERS);
             ended
@@ -133,6 +142,16 @@ fn serve(loaded: Loaded) -> ExitCode {
     }
     drop(log);
     finish(ended)
+}
+
+/// A browser is an open file: as many as the system allows, not as few as a shell hands on.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limits.maximum, ..limits };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        let most = limits.current;
+        tracing::warn!(event = "open_files_not_raised", most, error = %error, "more browsers cannot connect");
+    }
 }
 
 fn finish(ended: Result<(), impl Display>) -> ExitCode {

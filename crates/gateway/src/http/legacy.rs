@@ -26,7 +26,7 @@ impl FromRequestParts<Arc<Services>> for From {
         services: &Arc<Services>,
     ) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unix);
-        let address = client_address(peer, &parts.headers, &services.trusted_proxies);
+        let address = client_address(peer, &parts.headers, &services.server.load().trusted_proxies);
         Ok(From(Origin { address, actor: None }))
     }
 }

@@ -75,7 +75,8 @@ pub(super) async fn metrics(State(services): State<Arc<Services>>, request: Requ
 
 /// From this machine for this machine, or with the key.
 fn may_see_inside(services: &Services, request: &Request) -> bool {
-    let key = services.security.dashboard_key.as_ref();
+    let security = services.security.load();
+    let key = security.dashboard_key.as_ref();
     let given = bearer(request.headers()).map(str::to_owned).or_else(|| query_key(request));
     let has_key = key.zip(given).is_some_and(|(key, given)| key.matches(&given));
     has_key || is_from_this_machine(peer(request), request.headers())

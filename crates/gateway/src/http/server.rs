@@ -48,21 +48,30 @@ impl Server {
 
 async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
     let router = router::router(services.clone());
+    // For connections: one that comes in last must hear of the end too, which this loop knows already.
+    let ending = stop.clone();
+    let mut leaving = false;
     loop {
+        // Who waits in the kernel is let in before the end: a listener that closes resets those connections.
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
-            _ = stop.changed() => return,
+            _ = stop.changed(), if !leaving => {
+                leaving = true;
+                continue;
+            }
+            () = std::future::ready(()), if leaving => return,
         };
         match accepted {
             Ok((Accepted::Tcp(stream), peer)) => match &services.tls {
-                None => _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone())),
+                None => _ = tokio::spawn(serve(stream, peer, router.clone(), ending.clone())),
                 Some(tls) => {
                     let (tls, services) = (tls.clone(), services.clone());
-                    _ = tokio::spawn(encrypt(stream, peer, tls, services, router.clone(), stop.clone()));
+                    _ = tokio::spawn(encrypt(stream, peer, tls, services, router.clone(), ending.clone()));
                 }
             },
             Ok((Accepted::Unix(stream), peer)) => {
-                _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone()))
+                _ = tokio::spawn(serve(stream, peer, router.clone(), ending.clone()))
             }
             Err(error) => {
                 tracing::warn!(event = "accept_failed", error = %error);
@@ -83,7 +92,9 @@ async fn encrypt(
 ) {
     let address = match peer {
         // A proxy's handshakes are those of everybody behind it.
-        Peer::Tcp(address) if !services.trusted_proxies.trusts(peer) => ClientAddress::Known(address),
+        Peer::Tcp(address) if !services.server.load().trusted_proxies.trusts(peer) => {
+            ClientAddress::Known(address)
+        }
         _ => ClientAddress::None,
     };
     let Ok(permit) = services.commands.limits.begin_handshake(address) else {

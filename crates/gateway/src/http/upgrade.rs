@@ -35,12 +35,13 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
         services.metrics.connections_refused.get_or_create(&KindLabel { kind: reason }).inc();
         (status, message + "\n").into_response()
     };
-    if services.draining.load(std::sync::atomic::Ordering::Relaxed) {
+    if services.leaving.load(std::sync::atomic::Ordering::Relaxed) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "shutting down; connect again".into());
     }
     let peer = peer(&request);
-    let trusted = services.trusted_proxies.trusts(peer);
-    if !origin::is_allowed(request.headers(), &services.security.allowed_origins, trusted) {
+    let server = services.server.load();
+    let trusted = server.trusted_proxies.trusts(peer);
+    if !origin::is_allowed(request.headers(), &services.security.load().allowed_origins, trusted) {
         let message = "this origin may not connect; name it in security.allowed_origins";
         return refuse(StatusCode::FORBIDDEN, "origin", message.into());
     }
@@ -51,7 +52,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
             return refuse(StatusCode::BAD_REQUEST, "handshake", message);
         }
     };
-    let from = client_address(peer, request.headers(), &services.trusted_proxies);
+    let from = client_address(peer, request.headers(), &server.trusted_proxies);
     let permit = match services.commands.limits.admit(from) {
         Ok(permit) => permit,
         Err(refused @ Refused::Full) => {

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use governor::Quota;
 use parking_lot::Mutex;
 
@@ -31,13 +33,38 @@ pub struct Limits(Arc<Inner>);
 struct Inner {
     connections: Arc<Places>,
     handshakes: Arc<Places>,
+    rates: ArcSwap<Rates>,
+    /// Rates are kept under a keyed hash: eight bytes instead of an id, and nobody can choose ids that collide.
+    hasher: RandomState,
+    warn: Every,
+}
+
+/// Rates as configured, with what has been used of them.
+struct Rates {
+    /// As configured: frames of a connection, writes of a client, writes from an address.
+    per_second: [u32; 3],
     frames: Option<Quota>,
     frames_far: u32,
     writes_of_client: Option<KeyedRate>,
     writes_from_address: Option<KeyedRate>,
-    /// Rates are kept under a keyed hash: eight bytes instead of an id, and nobody can choose ids that collide.
-    hasher: RandomState,
-    warn: Every,
+}
+
+impl Rates {
+    fn new(per_second: [u32; 3]) -> Self {
+        let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
+        let [frames, of_client, from_address] = per_second;
+        Self {
+            per_second,
+            frames: quota(frames),
+            frames_far: frames.saturating_mul(BURST_SECS * FAR_BURSTS),
+            writes_of_client: keyed(of_client),
+            writes_from_address: keyed(from_address),
+        }
+    }
+
+    fn configured(security: &Security) -> [u32; 3] {
+        [security.frames_per_second, security.writes_per_second, security.writes_per_second_per_address]
+    }
 }
 
 /// Why a connection is not let in.
@@ -65,17 +92,24 @@ pub enum Verdict {
 impl Limits {
     /// Limits as configured, with nothing counted yet.
     pub fn new(security: &Security) -> Self {
-        let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
         Self(Arc::new(Inner {
             connections: Places::new(security.max_connections, security.max_connections_per_address),
             handshakes: Places::new(MOST_HANDSHAKES, MOST_HANDSHAKES_PER_ADDRESS),
-            frames: quota(security.frames_per_second),
-            frames_far: security.frames_per_second.saturating_mul(BURST_SECS * FAR_BURSTS),
-            writes_of_client: keyed(security.writes_per_second),
-            writes_from_address: keyed(security.writes_per_second_per_address),
+            rates: ArcSwap::from_pointee(Rates::new(Rates::configured(security))),
             hasher: RandomState::new(),
             warn: Every::new(WARN_EVERY),
         }))
+    }
+
+    /// Counts on under other limits. Who is in stays in; a connection keeps the rate of frames that it began with.
+    pub fn change(&self, security: &Security) {
+        let connections = &self.0.connections;
+        connections.most.store(security.max_connections, Ordering::Relaxed);
+        connections.most_per_address.store(security.max_connections_per_address, Ordering::Relaxed);
+        let per_second = Rates::configured(security);
+        if self.0.rates.load().per_second != per_second {
+            self.0.rates.store(Arc::new(Rates::new(per_second)));
+        }
     }
 
     /// Counts a connection in, until the permit is dropped.
@@ -101,8 +135,8 @@ impl Limits {
 
     /// A counter for one connection's frames; 48 bytes.
     pub fn frame_limiter(&self) -> FrameLimiter {
-        let rate = self.0.frames.map(rate);
-        FrameLimiter { rate, excess: 0, far: self.0.frames_far }
+        let rates = self.0.rates.load();
+        FrameLimiter { rate: rates.frames.map(rate), excess: 0, far: rates.frames_far }
     }
 
     /// Counts one change asked for by `client`, or by somebody nameless; false = `rate_limited`.
@@ -112,8 +146,9 @@ impl Limits {
             _ => true,
         };
         let address = address.countable().map(|address| self.0.hasher.hash_one(AddressKey::from(address)));
-        within(&self.0.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
-            && within(&self.0.writes_from_address, address)
+        let rates = self.0.rates.load();
+        within(&rates.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
+            && within(&rates.writes_from_address, address)
     }
 }
 
@@ -138,8 +173,8 @@ impl From<IpAddr> for AddressKey {
 
 /// Places that connections take, as long as there are some.
 struct Places {
-    most: u32,
-    most_per_address: u32,
+    most: AtomicU32,
+    most_per_address: AtomicU32,
     open: Mutex<Open>,
 }
 
@@ -151,6 +186,7 @@ struct Open {
 
 impl Places {
     fn new(most: u32, most_per_address: u32) -> Arc<Self> {
+        let (most, most_per_address) = (AtomicU32::new(most), AtomicU32::new(most_per_address));
         Arc::new(Self { most, most_per_address, open: Mutex::default() })
     }
 
@@ -161,13 +197,15 @@ impl Places {
     }
 
     fn count_in(&self, key: Option<AddressKey>) -> Result<(), Refused> {
+        let most = self.most.load(Ordering::Relaxed);
+        let most_per_address = self.most_per_address.load(Ordering::Relaxed);
         let mut open = self.open.lock();
-        if self.most != 0 && open.all >= self.most {
+        if most != 0 && open.all >= most {
             return Err(Refused::Full);
         }
         if let Some(key) = key {
             let already = open.by_address.get(&key).copied().unwrap_or(0);
-            if self.most_per_address != 0 && already >= self.most_per_address {
+            if most_per_address != 0 && already >= most_per_address {
                 return Err(Refused::AddressFull);
             }
             open.by_address.insert(key, already + 1);
