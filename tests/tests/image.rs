@@ -16,8 +16,8 @@ fn repository(file: &str) -> PathBuf {
 
 /// The lines of the Dockerfile's last stage that begin with this instruction.
 fn final_stage(instruction: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository("Dockerfile")).unwrap();
-    let last = text.rsplit("\nFROM ").next().unwrap();
+    let text = fs::read_to_string(repository("Dockerfile")).expect("a Dockerfile");
+    let last = text.rsplit("\nFROM ").next().expect("a stage");
     last.lines()
         .filter_map(|line| line.strip_prefix(instruction))
         .map(|line| line.trim().to_owned())
@@ -35,16 +35,16 @@ struct BareRoot(TempDir);
 
 impl BareRoot {
     async fn new() -> Self {
-        let root = Self(TempDir::with_prefix("slotcast-root-").unwrap());
+        let root = Self(TempDir::with_prefix("slotcast-root-").expect("a temporary folder"));
         let copy = final_stage("COPY --from=build ").pop().expect("the program is copied");
-        let (from, to) = copy.split_once(' ').unwrap();
+        let (from, to) = copy.split_once(' ').expect("two paths");
         assert_eq!(from, "/src/target/release/slotcast");
         root.put(slotcast_binary().await, to);
         let listed =
             Command::new("ldd").arg(slotcast_binary().await).output().await.expect("ldd is installed");
-        for line in String::from_utf8(listed.stdout).unwrap().lines() {
+        for line in String::from_utf8(listed.stdout).expect("text").lines() {
             let Some(path) = line.split_whitespace().find(|word| word.starts_with('/')) else { continue };
-            let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+            let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a name");
             // What distroless/cc has.
             let there =
                 ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
@@ -56,8 +56,8 @@ impl BareRoot {
 
     fn put(&self, from: &Path, to: &str) {
         let to = self.0.path().join(to.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, to).unwrap();
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::copy(from, to).expect("a copy");
     }
 
     /// A command within the root, with the image's own variables.
@@ -66,7 +66,7 @@ impl BareRoot {
         // Without a right that root would need: whoever runs this may look like root within, and nowhere else.
         command.args(["--user", "--map-root-user", "--root"]).arg(self.0.path()).args(words).env_clear();
         for pair in final_stage("ENV ") {
-            let (name, value) = pair.split_once('=').unwrap();
+            let (name, value) = pair.split_once('=').expect("a name and a value");
             command.env(name, value);
         }
         command.kill_on_drop(true);
@@ -122,7 +122,7 @@ async fn the_health_check_fails_while_the_gateway_is_not_ready_and_says_why() {
 
 #[tokio::test]
 async fn the_health_check_finds_a_gateway_on_a_socket_file_or_behind_tls() {
-    let folder = TempDir::with_prefix("slotcast-socket-").unwrap();
+    let folder = TempDir::with_prefix("slotcast-socket-").expect("a temporary folder");
     let listen = format!("unix:{}", folder.path().join("slotcast.sock").display());
     let gateway = Gateway::builder().with("server.listen", &listen).start().await;
     let output = run_slotcast(&["healthcheck", "--listen", &listen], &[]).await;
@@ -149,7 +149,7 @@ async fn yaml(file: &Path) -> Value {
         .await
         .expect("python3 is installed");
     assert!(output.status.success(), "{}", told(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 #[tokio::test]

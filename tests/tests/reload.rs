@@ -12,18 +12,22 @@ struct File {
 
 impl File {
     fn with(text: &str) -> Self {
-        let folder = TempDir::with_prefix("slotcast-reload-").unwrap();
+        let folder = TempDir::with_prefix("slotcast-reload-").expect("a temporary folder");
         let file = Self { path: folder.path().join("slotcast.toml"), _folder: folder };
         file.write(text);
         file
     }
 
     fn write(&self, text: &str) {
-        std::fs::write(&self.path, text).unwrap();
+        std::fs::write(&self.path, text).expect("a file");
     }
 
     async fn gateway(&self) -> Gateway {
-        Gateway::builder().with_limits().args(&["--config", self.path.to_str().unwrap()]).start().await
+        Gateway::builder()
+            .with_limits()
+            .args(&["--config", self.path.to_str().expect("a path of text")])
+            .start()
+            .await
     }
 }
 

@@ -17,8 +17,8 @@ struct ServiceManager {
 
 impl ServiceManager {
     fn new() -> Self {
-        let folder = TempDir::with_prefix("slotcast-notify-").unwrap();
-        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let folder = TempDir::with_prefix("slotcast-notify-").expect("a temporary folder");
+        let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         Self { folder, socket }
     }
 
@@ -33,7 +33,7 @@ impl ServiceManager {
     /// The next message; `None` where none comes in time.
     async fn heard_within(&self, time: Duration) -> Option<String> {
         let mut bytes = [0; 512];
-        let count = timeout(time, self.socket.recv(&mut bytes)).await.ok()?.unwrap();
+        let count = timeout(time, self.socket.recv(&mut bytes)).await.ok()?.expect("a message");
         Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
     }
 
@@ -88,7 +88,7 @@ async fn the_unit_is_one_that_systemd_understands_and_finds_hardened() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/systemd/slotcast.service");
     let text = std::fs::read_to_string(unit).unwrap();
     let program = slotcast_binary().await.display().to_string();
-    let folder = TempDir::with_prefix("slotcast-unit-").unwrap();
+    let folder = TempDir::with_prefix("slotcast-unit-").expect("a temporary folder");
     let copy = folder.path().join("slotcast.service");
     // A unit names programs that are there.
     assert_eq!(text.matches("=/usr/local/bin/slotcast ").count(), 2, "before the start, and the start");

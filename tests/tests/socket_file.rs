@@ -8,7 +8,7 @@ use support::{Gateway, LegacyPage, Page, Room, run_slotcast};
 use tempfile::TempDir;
 
 fn socket_file() -> (TempDir, PathBuf, String) {
-    let folder = TempDir::with_prefix("slotcast-socket-").unwrap();
+    let folder = TempDir::with_prefix("slotcast-socket-").expect("a temporary folder");
     let path = folder.path().join("slotcast.sock");
     let listen = format!("unix:{}", path.display());
     (folder, path, listen)

@@ -13,13 +13,13 @@ use tokio_rustls::rustls::pki_types::ServerName;
 /// The gateway's own address: what it is asked through elsewhere only leads there.
 fn own_addr(gateway: &Gateway) -> SocketAddr {
     let listening = &gateway.log_events("listening")[0];
-    listening["listen"].as_str().unwrap().parse().unwrap()
+    listening["listen"].as_str().expect("an address").parse().expect("an address")
 }
 
 /// Whether a client that trusts this certificate alone gets through to the gateway.
 async fn serves(addr: SocketAddr, certificate: &Certificate) -> bool {
     let connector = TlsConnector::from(certificate.client());
-    let stream = TcpStream::connect(addr).await.unwrap();
+    let stream = TcpStream::connect(addr).await.expect("the gateway accepts");
     connector.connect(ServerName::from(addr.ip()), stream).await.is_ok()
 }
 

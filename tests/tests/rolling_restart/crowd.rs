@@ -56,7 +56,7 @@ impl Crowd {
         let mut tasks = JoinSet::new();
         let all_times: BTreeSet<String> = (0..IN_A_ROOM).map(time_of).collect();
         for number in 0..browsers {
-            let room = Room::tomorrow_of(1 + u32::try_from(number / IN_A_ROOM).unwrap());
+            let room = Room::tomorrow_of(1 + u32::try_from(number / IN_A_ROOM).expect("few rooms"));
             let browser = Browser {
                 name: format!("browser-{number}"),
                 room: room.clone(),
@@ -82,17 +82,17 @@ impl Crowd {
     /// How many connections a gateway has.
     pub(crate) async fn connected_to(&self, gateway: &Gateway) -> usize {
         let health = LegacyPage::of(gateway).get("/health").await;
-        usize::try_from(health.json["connections"].as_u64().expect("a number")).unwrap()
+        usize::try_from(health.json["connections"].as_u64().expect("a number")).expect("few connections")
     }
 
     /// How often somebody has come back.
     pub(crate) fn returns(&self) -> usize {
-        self.told.lock().unwrap().returns
+        self.told.lock().expect("no holder panics").returns
     }
 
     /// Whether all are connected and see everything; panics where somebody saw something wrong.
     pub(crate) fn all_are_here(&self) -> bool {
-        let told = self.told.lock().unwrap();
+        let told = self.told.lock().expect("no holder panics");
         assert!(told.wrong.is_empty(), "{} wrong, first {:#?}", told.wrong.len(), &told.wrong[..1]);
         told.here == self.browsers
     }
@@ -100,14 +100,14 @@ impl Crowd {
     /// The same at the end, polls included.
     pub(crate) fn everybody_still_sees_everything(&self) {
         assert!(self.all_are_here());
-        let polls = self.told.lock().unwrap().polls;
+        let polls = self.told.lock().expect("no holder panics").polls;
         println!("{polls} polls, all answered rightly");
         assert!(polls > 0, "nobody polled");
     }
 
     /// The most returns that were due within any one second.
     pub(crate) fn most_returns_in_a_second(&self) -> usize {
-        let mut due = self.told.lock().unwrap().due.clone();
+        let mut due = self.told.lock().expect("no holder panics").due.clone();
         due.sort_unstable();
         let within = |from: usize| due.partition_point(|at| *at < due[from] + Duration::from_secs(1)) - from;
         (0..due.len()).map(within).max().unwrap_or(0)
@@ -119,7 +119,7 @@ impl Crowd {
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("a browser");
         }
-        let told = self.told.lock().unwrap();
+        let told = self.told.lock().expect("no holder panics");
         assert!(told.wrong.is_empty(), "{:#?}", told.wrong);
     }
 }
@@ -203,7 +203,7 @@ impl Browser {
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap()
+        self.told.lock().expect("no holder panics")
     }
 }
 
@@ -229,7 +229,7 @@ async fn poll(
         let times = answer.json["active_selections"].as_array().into_iter().flatten();
         let shown: BTreeSet<String> = times.filter_map(|time| Some(time.as_str()?.to_owned())).collect();
         gathered |= shown == all;
-        let mut told = told.lock().unwrap();
+        let mut told = told.lock().expect("no holder panics");
         told.polls += usize::from(gathered);
         if answer.status != 200 || (gathered && shown != all) {
             told.wrong.push(format!("a poll got {} {:?}", answer.status, answer.body));

@@ -18,7 +18,7 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts it before these two.
     pub(crate) async fn before(gateways: [SocketAddr; 2]) -> Self {
-        let folder = TempDir::with_prefix("slotcast-nginx-").unwrap();
+        let folder = TempDir::with_prefix("slotcast-nginx-").expect("a temporary folder");
         let port = ReservedPort::new();
         let [one, other] = gateways;
         let path = folder.path().display();
@@ -49,7 +49,7 @@ impl Nginx {
             listen = port.addr()
         );
         let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, configuration).unwrap();
+        std::fs::write(&file, configuration).expect("a file");
         let program =
             if std::path::Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
         let child = Command::new(program)
