@@ -5,17 +5,19 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::binary::{slotcast_command, spawn_with_logs};
 use crate::eventually::eventually;
 use crate::logs::{Logs, field};
-use crate::{PATIENCE, RedisServer};
+use crate::{Bridge, Certificate, PATIENCE, RedisServer};
 
 /// How long a gateway may take to listen: debug builds on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -36,12 +38,19 @@ const LIMITS: [&str; 7] = [
 pub struct GatewayBuilder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl GatewayBuilder {
     /// Sets a configuration key, as in `with("slots.lock_ttl_secs", 2)`.
     pub fn with(mut self, key: &str, value: impl Display) -> Self {
         self.env.insert(env_name(key), value.to_string());
+        self
+    }
+
+    /// Sets a variable of its environment that is no configuration key.
+    pub fn environment(mut self, name: &str, value: impl Display) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
         self
     }
 
@@ -53,6 +62,13 @@ impl GatewayBuilder {
     /// Stops its first booking at this step: the file appears, and the booking goes on when it is gone.
     pub fn stopping_at(self, step: &str, file: &Path) -> Self {
         self.with("fail.point", format!("confirm:{step}={}", file.display()))
+    }
+
+    /// Speaks TLS with this certificate; what the test asks of it comes over TLS too.
+    pub fn with_tls(mut self, certificate: &Certificate) -> Self {
+        self.tls = Some(certificate.client());
+        self.with("server.tls_cert", certificate.file().display())
+            .with("server.tls_key", certificate.key().display())
     }
 
     /// Trusts the certificates in this file, and no others.
@@ -80,15 +96,28 @@ impl GatewayBuilder {
         let mut command = slotcast_command(&self.env).await;
         command.args(&self.args);
         let (mut child, logs) = spawn_with_logs(command);
-        let addr = eventually("slotcast listens", START_DEADLINE, async || {
+        let listen = eventually("slotcast listens", START_DEADLINE, async || {
             if let Some(status) = child.try_wait().expect("slotcast is our child") {
                 panic!("slotcast ended with {status} before it listened:\n{}", logs.tail());
             }
             let entry = logs.events("listening").into_iter().next()?;
-            Some(field(&entry, "listen")?.parse::<SocketAddr>().expect("`listen` holds the bound address"))
+            Some(field(&entry, "listen").expect("`listen` holds the bound address").to_owned())
         })
         .await;
-        Gateway { child, addr, logs }
+        let bridge = match listen.strip_prefix("unix:") {
+            Some(path) => Some(Bridge::to_file(path.into()).await),
+            None => match self.tls {
+                Some(trust) => {
+                    Some(Bridge::to_tls(listen.parse().expect("an address and a port"), trust).await)
+                }
+                None => None,
+            },
+        };
+        let addr = match &bridge {
+            Some(bridge) => bridge.addr(),
+            None => listen.parse().expect("an address and a port"),
+        };
+        Gateway { child, addr, logs, _bridge: bridge }
     }
 }
 
@@ -102,6 +131,8 @@ pub struct Gateway {
     child: Child,
     addr: SocketAddr,
     logs: Logs,
+    /// The way to one that listens elsewhere than on a port.
+    _bridge: Option<Bridge>,
 }
 
 /// How a gateway ended.
@@ -117,7 +148,7 @@ impl Gateway {
     /// A gateway on a port the system picks, with JSON logs, the embedded memory store until told otherwise, and
     /// without limits, which all of a test's pages would share: they come from one address.
     pub fn builder() -> GatewayBuilder {
-        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new() }
+        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new(), tls: None }
             .with("server.listen", "127.0.0.1:0")
             .with("log.format", "json");
         LIMITS.iter().fold(builder, |builder, limit| builder.with(&format!("security.{limit}"), 0))
@@ -135,7 +166,7 @@ impl Gateway {
         gateway
     }
 
-    /// Where it listens.
+    /// Where it listens; or, where that is no port, what leads there.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -187,6 +218,11 @@ impl Gateway {
             (page.get("/readyz").await.status == status).then_some(())
         })
         .await;
+    }
+
+    /// Sends SIGHUP: the configuration is to be read again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGTERM without waiting.

@@ -44,7 +44,7 @@ impl LegacyPage {
         Self::at(gateway.addr())
     }
 
-    /// A page served by whatever is at this address.
+    /// A page served by whatever leads to a gateway from here.
     pub fn at(addr: SocketAddr) -> Self {
         Self { addr, headers: Vec::new() }
     }

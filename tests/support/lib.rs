@@ -3,7 +3,9 @@
 
 mod binary;
 mod booking;
+mod bridge;
 mod browser;
+mod certificate;
 mod event_stream;
 mod eventually;
 mod family;
@@ -34,7 +36,9 @@ mod wordpress;
 
 pub use binary::{run_slotcast, slotcast_binary, spawn_slotcast};
 pub use booking::CUSTOMER_WORDS;
+pub use bridge::Bridge;
 pub use browser::{Browser, Window};
+pub use certificate::Certificate;
 pub use event_stream::EventStream;
 pub use eventually::{PATIENCE, eventually, holds_for};
 pub use fault_proxy::{FaultProxy, Towards};
@@ -49,7 +53,7 @@ pub use node::NodeFolder;
 pub use page::{Page, PageBuilder, Reply};
 pub use php::Php;
 pub use raw_socket::{RawAnswer, RawFrame, RawSocket, raw_http};
-pub use receiver::{Certificate, Fate, Message, Receiver};
+pub use receiver::{Fate, Message, Receiver};
 pub use redis_server::RedisServer;
 pub use redis_truth::{holder_of, holds_in, view_in};
 pub use reserved_port::ReservedPort;

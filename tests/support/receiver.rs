@@ -16,18 +16,13 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sha2::Sha256;
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{PATIENCE, ReservedPort, eventually};
+use crate::{Certificate, PATIENCE, ReservedPort, eventually};
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug)]
@@ -98,48 +93,6 @@ pub struct Receiver {
     certificate: Option<Certificate>,
 }
 
-/// A certificate for 127.0.0.1 that signs itself.
-#[derive(Debug)]
-pub struct Certificate {
-    folder: TempDir,
-}
-
-impl Certificate {
-    /// A new one.
-    pub async fn new() -> Self {
-        let certificate = Self { folder: TempDir::with_prefix("slotcast-tls-").expect("a temporary folder") };
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-            .arg(certificate.key())
-            .arg("-out")
-            .arg(certificate.file())
-            .output()
-            .await
-            .expect("openssl is installed");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        certificate
-    }
-
-    /// Where it lies (PEM).
-    pub fn file(&self) -> PathBuf {
-        self.folder.path().join("certificate.pem")
-    }
-
-    /// Where its key lies (PEM).
-    pub fn key(&self) -> PathBuf {
-        self.folder.path().join("key.pem")
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let key = PrivateKeyDer::from_pem_file(self.key()).expect("a key");
-        let certificate = CertificateDer::from_pem_file(self.file()).expect("a certificate");
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
-        TlsAcceptor::from(Arc::new(config.expect("they fit")))
-    }
-}
-
 #[derive(Debug)]
 struct Inbox {
     messages: Mutex<Vec<Message>>,
@@ -182,7 +135,7 @@ impl Receiver {
     pub fn come(&mut self) {
         let accepting = accept(
             self.port.listen(),
-            self.certificate.as_ref().map(Certificate::acceptor),
+            self.certificate.as_ref().map(|certificate| TlsAcceptor::from(certificate.server())),
             self.inbox.clone(),
         );
         self.accepting = Some(tokio::spawn(accepting));

@@ -1,37 +1,40 @@
 //! The composition root: from a configuration to a running gateway, and to its end.
 
-use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 use slot_state::{
     Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StorageMode,
     StoreConfig, StoreError, Watcher,
 };
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::commands::Commands;
-use crate::config::{Config, Listen, Security, StorageChoice};
+use crate::config::{self, Config, Listen, Security, StorageChoice};
 use crate::dashboard::Dashboard;
 use crate::heartbeat::Elsewhere;
-use crate::http;
+use crate::http::{Listener, Server, Tls, TlsFailure};
 use crate::observe::metrics::{CodeLabel, KindLabel, Metrics};
 use crate::observe::operations::Recent;
 use crate::observe::window::Ending;
 use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
+use crate::reload::Reload;
 use crate::rooms::Hub;
-use crate::security::address::TrustedProxies;
 use crate::security::limits::Limits;
 use crate::security::token::Tokens;
 use crate::session::Registry;
-use crate::shutdown;
 use crate::wordpress::WordPress;
+use crate::{service_manager, shutdown};
+
+/// How long the first browsers wait for a store that does not answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What requests and sessions are served with.
 pub struct Services {
@@ -55,22 +58,24 @@ pub struct Services {
     pub lock_ttl: Duration,
     /// How often an old page is to poll.
     pub heartbeat_interval: Duration,
-    /// 0 = any number.
-    pub max_rooms_per_connection: usize,
     /// Whether `/demo` is served.
     pub demo: bool,
     /// Whether the legacy paths answer.
     pub legacy_enabled: bool,
     /// Answers what old pages say to others; `None` where nobody does.
     pub(crate) elsewhere: Option<Elsewhere>,
-    /// Origins and keys.
-    pub security: Security,
+    /// Origins, keys and limits, as last configured.
+    pub security: ArcSwap<Security>,
     /// Who is who, where it is proven.
     pub tokens: Tokens,
-    /// Whose forwarding headers are believed.
-    pub trusted_proxies: TrustedProxies,
+    /// Whose forwarding headers are believed, how long a stop may take; as last configured.
+    pub server: ArcSwap<config::Server>,
+    /// Encrypts connections, where no proxy does.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// The process is on its way out: not ready any more.
     pub draining: AtomicBool,
+    /// And takes no new browsers.
+    pub leaving: AtomicBool,
 }
 
 impl Services {
@@ -99,51 +104,58 @@ pub enum ServeError {
     /// The store's address is none.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsFailure),
     /// Signals cannot be received.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let address = config.server.listen.clone();
-    let listener = match &address {
-        Listen::Tcp(tcp) => TcpListener::bind(tcp).await,
-        Listen::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-    };
-    let listener = listener.map_err(|error| ServeError::Listen(address, error))?;
-    let signal = shutdown::signal().map_err(ServeError::Signals)?;
-    run(listener, config, signal).await
-}
-
-/// Runs on a listener until `stop` ends, then says goodbye and drains.
-pub async fn run(
-    listener: TcpListener,
-    config: Config,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+/// Runs until SIGTERM or SIGINT, then says goodbye and drains.
+pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
+    let listener = Listener::open(&config.server.listen)
+        .await
+        .map_err(|error| ServeError::Listen(config.server.listen.clone(), error))?;
+    let stop = shutdown::signal().map_err(ServeError::Signals)?;
+    let hangups = shutdown::hangups().map_err(ServeError::Signals)?;
     let (services, mut tasks) = compose(&config)?;
-    let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let listen = listener.to_string();
     let storage = services.commands.storage().mode.as_str();
-    tracing::info!(
-        event = "listening",
-        listen,
-        storage,
-        "browsers connect to ws://{listen}/ws; http://{listen}/ lists every path"
-    );
-    let server = http::Server::start(listener, services.clone());
+    let guidance = match &listener {
+        Listener::Tcp(_) => {
+            let s = if services.tls.is_some() { "s" } else { "" };
+            format!("browsers connect to ws{s}://{listen}/ws; http{s}://{listen}/ lists every path")
+        }
+        Listener::Unix(..) => "a proxy passes /ws on to this socket file; / lists every path".to_owned(),
+    };
+    tracing::info!(event = "listening", listen, storage, "{guidance}");
+    know_the_rooms(&services).await;
+    let server = Server::start(listener, services.clone());
+    tasks.spawn(reload.run(hangups, services.clone(), config));
+    tasks.spawn(service_manager::give_signs_of_life(services.clone()));
+    service_manager::ready();
     stop.await;
+    service_manager::stopping();
     tracing::info!(event = "stopping", connections = services.connections.count());
-    services.draining.store(true, Ordering::Relaxed);
     services.dashboard.close();
-    services.commands.presence.drain();
-    shutdown::drain(&services, server, config.server.drain()).await;
+    let patience = services.server.load().drain();
+    shutdown::drain(&services, server, patience).await;
     tasks.shutdown().await;
     tracing::info!(event = "stopped");
     Ok(())
 }
 
-fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> {
+/// Waits until the store has been read, or does not answer: until then rooms would look empty. Who connects meanwhile
+/// waits in the kernel.
+async fn know_the_rooms(services: &Services) {
+    let mut storage = services.commands.store.storage();
+    let known = storage.wait_for(|storage| storage.writable && storage.flowing);
+    // A store that is away does not stop the start: rooms are marked stale.
+    let _ = timeout(STORE_PATIENCE, known).await;
+}
+
+fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> {
     let zone = config.mysql.zone();
     let fixed_zone = zone.is_some();
     let OpenStore { store, picture, bookings, outbox, mut tasks } = slot_state::open(&StoreConfig {
@@ -184,6 +196,10 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
     if let Some(courier) = &courier {
         tasks.spawn(courier.clone().run());
     }
+    let tls = Tls::open(&config.server, metrics.tls_certificate_expiry.clone())?;
+    if let Some(tls) = &tls {
+        tasks.spawn(tls.clone().run());
+    }
     let services = Services {
         commands: Commands {
             store,
@@ -205,7 +221,6 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
         window: DateWindow { horizon_days: config.slots.horizon_days },
         lock_ttl: config.slots.lock_ttl(),
         heartbeat_interval: config.slots.heartbeat_interval(),
-        max_rooms_per_connection: config.security.max_rooms_per_connection as usize,
         demo: config.server.demo,
         legacy_enabled: config.legacy.enabled,
         elsewhere: wordpress.and_then(|wordpress| match wordpress {
@@ -215,10 +230,12 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), StoreError> 
                 None
             }
         }),
-        security: config.security.clone(),
+        security: ArcSwap::from_pointee(config.security.clone()),
         tokens: Tokens::new(&config.security.token_keys),
-        trusted_proxies: config.server.trusted_proxies.clone(),
+        server: ArcSwap::from_pointee(config.server.clone()),
+        tls,
         draining: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
     };
     let services = Arc::new(services);
     tasks.spawn(crate::dashboard::run(services.clone()));

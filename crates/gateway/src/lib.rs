@@ -15,8 +15,10 @@ pub mod outbox;
 pub mod presence;
 /// The wire: text to types and back.
 pub mod protocol;
+pub mod reload;
 pub mod rooms;
 pub mod security;
+mod service_manager;
 pub mod session;
 mod shutdown;
 mod wordpress;

@@ -211,7 +211,12 @@ impl Page {
 
     /// Waits for the `goodbye` frame.
     pub async fn eventually_goodbye(&self) -> Value {
-        self.wait_for("goodbye", |seen| seen.goodbye.first().cloned()).await
+        self.goodbye_within(PATIENCE).await
+    }
+
+    /// The same with another patience.
+    pub async fn goodbye_within(&self, deadline: Duration) -> Value {
+        self.wait_within(deadline, "goodbye", |seen| seen.goodbye.first().cloned()).await
     }
 
     /// Waits for a frame of the legacy protocol: one without a `type`; the first is number 0.

@@ -35,7 +35,7 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// To whatever is at this address, as a proxy.
+    /// To whatever leads to a gateway from here.
     pub fn at(addr: SocketAddr) -> Self {
         Self { addr, headers: Vec::new(), receive_buffer: None }
     }

@@ -3,6 +3,7 @@
 
 mod check_config;
 mod doctor;
+mod healthcheck;
 mod migrate;
 mod status;
 mod token;
@@ -15,10 +16,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 
 use crate::config::{ConfigError, Loaded, Sources, load};
 use crate::observe::logging;
+use crate::reload::Reload;
 
 const BAD_USE: u8 = 2;
 /// Name look-ups that hang on their own threads do not keep a stopped gateway alive longer than this.
@@ -50,6 +53,8 @@ enum Command {
     Serve,
     /// Show the configuration that would be used and what is wrong with it.
     CheckConfig,
+    /// Ask the gateway of this configuration, on this machine, whether it is ready; ends with 0 if it is.
+    Healthcheck,
     /// Create or complete slotcast's tables in WordPress' database; drops and narrows nothing.
     Migrate(migrate::Migrate),
     /// Print how a running gateway is; the exit code is 0 where it is ready.
@@ -70,8 +75,11 @@ pub fn run() -> ExitCode {
     };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => with_configuration(cli.options, serve),
-        Command::CheckConfig => with_configuration(cli.options, |loaded| {
+        Command::CheckConfig => with_configuration(cli.options, |loaded, _| {
             finish(check_config::print(&loaded, &mut std::io::stdout().lock()))
+        }),
+        Command::Healthcheck => with_configuration(cli.options, |loaded, _| {
+            on_this_thread(healthcheck::ask(&loaded.config.server))
         }),
         Command::Watch(_) if cli.options.config.is_some() || cli.options.listen.is_some() => {
             let text = "watch asks a running gateway: use --url instead of --config and --listen";
@@ -79,18 +87,22 @@ pub fn run() -> ExitCode {
         }
         Command::Watch(watch) => on_this_thread(watch.run()),
         Command::Status(status) => {
-            with_configuration(cli.options, |loaded| on_this_thread(Box::pin(status.run(loaded))))
+            with_configuration(cli.options, |loaded, _| on_this_thread(Box::pin(status.run(loaded))))
         }
-        Command::Token(token) => with_configuration(cli.options, |loaded| match token.made(&loaded.config) {
-            Some(token) => finish(writeln!(std::io::stdout(), "{token}")),
-            None => {
-                let _ =
-                    writeln!(std::io::stderr(), "slotcast: no security.token_keys are set: what is to sign?");
-                ExitCode::from(BAD_USE)
-            }
-        }),
+        Command::Token(token) => {
+            with_configuration(cli.options, |loaded, _| match token.made(&loaded.config) {
+                Some(token) => finish(writeln!(std::io::stdout(), "{token}")),
+                None => {
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "slotcast: no security.token_keys are set: what is to sign?"
+                    );
+                    ExitCode::from(BAD_USE)
+                }
+            })
+        }
         Command::Doctor(doctor) => examine(&cli.options, doctor),
-        Command::Migrate(migrate) => with_configuration(cli.options, |loaded| complete(&loaded, &migrate)),
+        Command::Migrate(migrate) => with_configuration(cli.options, |loaded, _| complete(&loaded, &migrate)),
     }
 }
 
@@ -129,9 +141,10 @@ fn refuse_arguments(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn with_configuration(options: Options, act: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    match load(&sources(&options)) {
-        Ok(loaded) => act(loaded),
+fn with_configuration(options: Options, act: impl FnOnce(Loaded, Sources) -> ExitCode) -> ExitCode {
+    let sources = sources(&options);
+    match load(&sources) {
+        Ok(loaded) => act(loaded, sources),
         Err(error) => refuse_configuration(&error),
     }
 }
@@ -146,18 +159,19 @@ fn refuse_configuration(error: &ConfigError) -> ExitCode {
     ExitCode::from(BAD_USE)
 }
 
-fn serve(loaded: Loaded) -> ExitCode {
-    let log = match logging::init(&loaded.config.log) {
+fn serve(loaded: Loaded, sources: Sources) -> ExitCode {
+    let (log, levels) = match logging::init(&loaded.config.log) {
         Ok(log) => log,
         Err(error) => return finish(Err(error)),
     };
+    raise_open_files();
     for warning in loaded.warnings() {
         tracing::warn!(event = "config_warning", "{warning}");
     }
     let ended = match runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let ended = runtime
-                .block_on(Box::pin(crate::app::serve(loaded.config)))
+                .block_on(Box::pin(crate::app::serve(loaded.config, Reload { sources, levels })))
                 .map_err(|error| error.to_string());
             runtime.shutdown_timeout(LEFTOVERS);
             ended
@@ -169,6 +183,16 @@ fn serve(loaded: Loaded) -> ExitCode {
     }
     drop(log);
     finish(ended)
+}
+
+/// A browser is an open file: as many as the system allows, not as few as a shell hands on.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limits.maximum, ..limits };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        let most = limits.current;
+        tracing::warn!(event = "open_files_not_raised", most, error = %error, "more browsers cannot connect");
+    }
 }
 
 fn finish(ended: Result<(), impl Display>) -> ExitCode {

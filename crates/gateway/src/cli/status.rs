@@ -131,7 +131,9 @@ impl Status {
     fn url(&self, loaded: &Loaded) -> Result<Uri, StatusError> {
         match &self.url {
             Some(url) => Ok(url.clone()),
+            // Over TLS its certificate names the public address, not this machine's.
             None => own_url(&loaded.config.server.listen)
+                .filter(|_| loaded.config.server.tls_cert.is_none())
                 .ok_or_else(|| StatusError::NoAddress(loaded.config.server.listen.clone())),
         }
     }

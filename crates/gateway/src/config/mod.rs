@@ -2,6 +2,7 @@
 //! `cli` loads it once; every part gets its own section. Invariant: a `Config` out of `load` is valid, and what this
 //! version cannot do yet is refused instead of ignored.
 
+mod change;
 mod load;
 mod problem;
 mod secret;
@@ -10,6 +11,7 @@ mod upstream;
 mod validate;
 mod values;
 
+pub use change::Changes;
 pub use load::{Entry, Loaded, Sources, load};
 pub use problem::{ConfigError, Problem};
 pub use secret::{Secret, SecretUrl, TokenKey};

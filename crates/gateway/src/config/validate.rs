@@ -4,6 +4,7 @@
 use super::load::keys_of;
 use super::problem::Problem;
 use super::{Config, Listen, SecretUrl, SecurityMode, StorageChoice};
+use crate::security::certificate;
 
 /// Above this a rate is no limit any more; four seconds' worth must fit 32 bits.
 const MAX_RATE: u32 = 1_000_000;
@@ -27,6 +28,7 @@ impl Config {
         let mut found: Vec<(&'static str, String)> = Vec::new();
         self.check_ranges(&mut found);
         self.check_texts(&mut found);
+        self.check_tls(&mut found);
         self.check_not_yet(&mut found);
         let values = keys_of(self);
         let value_of = |key: &str| {
@@ -119,6 +121,26 @@ impl Config {
         }
     }
 
+    /// The files are read here, so that `check-config` says what `serve` would stumble over.
+    fn check_tls(&self, found: &mut Vec<(&'static str, String)>) {
+        let server = &self.server;
+        match (&server.tls_cert, &server.tls_key) {
+            (None, None) => {}
+            (Some(_), None) => found.push(("server.tls_key", "is missing beside server.tls_cert".to_owned())),
+            (None, Some(_)) => found.push(("server.tls_cert", "is missing beside server.tls_key".to_owned())),
+            (Some(_), Some(_)) if matches!(server.listen, Listen::Unix(_)) => {
+                let advice =
+                    "a socket file needs no TLS: leave out tls_cert and tls_key, or listen on a port";
+                found.push(("server.tls_cert", advice.to_owned()));
+            }
+            (Some(certificate), Some(key)) => {
+                if let Err(problem) = certificate::load(certificate, key) {
+                    found.push((problem.key, problem.advice));
+                }
+            }
+        }
+    }
+
     /// Keys whose work is not built yet: better a refusal than an operator who believes it is done.
     fn check_not_yet(&self, found: &mut Vec<(&'static str, String)>) {
         let mut refuse = |is_set: bool, key: &'static str, what: &str| {
@@ -126,10 +148,6 @@ impl Config {
                 found.push((key, format!("this version cannot {what} yet; leave it out")));
             }
         };
-        let server = &self.server;
-        refuse(matches!(server.listen, Listen::Unix(_)), "server.listen", "listen on a socket file");
-        refuse(server.tls_cert.is_some(), "server.tls_cert", "serve TLS");
-        refuse(server.tls_key.is_some(), "server.tls_key", "serve TLS");
         let tls_to_redis = self.redis.url.as_ref().is_some_and(|url| url.scheme() == "rediss");
         refuse(tls_to_redis, "redis.url", "speak TLS to Redis");
     }
@@ -187,6 +205,11 @@ impl Config {
             self.security.max_holds_per_address != super::Security::default().max_holds_per_address,
             "security.max_holds_per_address has no effect in this version",
         );
+        let server = &self.server;
+        let served = server.tls_cert.as_ref().zip(server.tls_key.as_ref());
+        if let Some(served) = served.and_then(|(certificate, key)| certificate::load(certificate, key).ok()) {
+            warnings.extend(certificate::warning(&served, jiff::Timestamp::now()));
+        }
         warnings
     }
 }

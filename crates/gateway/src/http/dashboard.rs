@@ -61,7 +61,7 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 /// it shows why, and asks for the key, or still knows it from before it was reloaded.
 async fn page(State(services): State<Arc<Services>>, request: Request) -> Response {
     let page = guarded("text/html; charset=utf-8", "no-store", PAGE);
-    match operators::check(services.security.dashboard_key.as_ref(), &request) {
+    match operators::check(services.security.load().dashboard_key.as_ref(), &request) {
         Ok(()) => page,
         Err(refused) if wants_html(&request) => (refused.status(), page).into_response(),
         Err(refused) => refused.into_response(),
@@ -74,7 +74,7 @@ fn wants_html(request: &Request) -> bool {
 }
 
 async fn events(State(services): State<Arc<Services>>, request: Request) -> Response {
-    if let Err(refused) = operators::check(services.security.dashboard_key.as_ref(), &request) {
+    if let Err(refused) = operators::check(services.security.load().dashboard_key.as_ref(), &request) {
         return refused.into_response();
     }
     match services.dashboard.watch(&services) {
@@ -94,7 +94,7 @@ async fn events(State(services): State<Arc<Services>>, request: Request) -> Resp
 }
 
 async fn status(State(services): State<Arc<Services>>, request: Request) -> Response {
-    if let Err(refused) = operators::check(services.security.dashboard_key.as_ref(), &request) {
+    if let Err(refused) = operators::check(services.security.load().dashboard_key.as_ref(), &request) {
         return refused.into_response();
     }
     // Texts and numbers alone, which are always JSON.

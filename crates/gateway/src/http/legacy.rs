@@ -27,7 +27,7 @@ impl FromRequestParts<Arc<Services>> for From {
         services: &Arc<Services>,
     ) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unix);
-        let address = client_address(peer, &parts.headers, &services.trusted_proxies);
+        let address = client_address(peer, &parts.headers, &services.server.load().trusted_proxies);
         Ok(From(Origin { address, actor: None }))
     }
 }
@@ -77,7 +77,7 @@ pub(super) async fn heartbeat(
 
 async fn ask_elsewhere(services: &Services, beat: Option<&Beat>, headers: &HeaderMap, peer: Peer) -> Answer {
     let (Some(elsewhere), Some(beat)) = (&services.elsewhere, beat) else { return Answer::default() };
-    let headers = passed_on(headers, peer, services.trusted_proxies.trusts(peer));
+    let headers = passed_on(headers, peer, services.server.load().trusted_proxies.trusts(peer));
     let answer = elsewhere.ask(beat, headers).await;
     let outcome = answer.as_ref().map_or_else(|why| *why, |_| "ok");
     services.commands.metrics.count_request("pass_on", outcome);

@@ -2,11 +2,16 @@
 
 mod dashboard;
 mod legacy;
+mod listener;
 mod operators;
 mod pages;
 mod rest;
 mod router;
 mod server;
+mod tls;
 mod upgrade;
 
+pub(crate) use listener::Listener;
 pub(crate) use server::Server;
+pub(crate) use tls::Tls;
+pub(crate) use tls::TlsFailure;

@@ -30,7 +30,7 @@ pub(super) async fn health(State(services): State<Arc<Services>>, request: Reque
     let storage = services.commands.storage();
     let status = if storage.writable && storage.flowing { "ok" } else { "degraded" };
     let mut health = json!({ "status": status });
-    if operators::check(services.security.dashboard_key.as_ref(), &request).is_ok() {
+    if operators::check(services.security.load().dashboard_key.as_ref(), &request).is_ok() {
         let (selections, locks) = services.commands.picture.count();
         health = json!({
             "status": status,
@@ -53,7 +53,7 @@ pub(super) async fn health(State(services): State<Arc<Services>>, request: Reque
 
 /// OpenMetrics.
 pub(super) async fn metrics(State(services): State<Arc<Services>>, request: Request) -> Response {
-    if let Err(refused) = operators::check(services.security.dashboard_key.as_ref(), &request) {
+    if let Err(refused) = operators::check(services.security.load().dashboard_key.as_ref(), &request) {
         return refused.into_response();
     }
     let metrics = &services.metrics;

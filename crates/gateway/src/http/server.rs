@@ -10,13 +10,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::Service;
 
+use super::listener::{Accepted, Listener};
 use super::router;
+use super::tls::Tls;
 use crate::app::Services;
-use crate::security::address::Peer;
+use crate::observe::metrics::KindLabel;
+use crate::security::address::{ClientAddress, Peer};
 
 /// A request's head must be complete within this.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,7 +34,7 @@ pub(crate) struct Server(watch::Sender<()>);
 
 impl Server {
     /// Starts accepting.
-    pub(crate) fn start(listener: TcpListener, services: Arc<Services>) -> Self {
+    pub(crate) fn start(listener: Listener, services: Arc<Services>) -> Self {
         let (stop, stopped) = watch::channel(());
         tokio::spawn(accept(listener, services, stopped));
         Server(stop)
@@ -43,15 +47,44 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
-    let router = router::router(services);
+async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
+    let router = router::router(services.clone());
+    // For connections: one that comes in last must hear of the end too, which this loop knows already.
+    let ending = stop.clone();
+    let mut leaving = false;
     loop {
+        // Who waits in the kernel is let in before the end: a listener that closes resets those connections.
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
-            _ = stop.changed() => return,
+            _ = stop.changed(), if !leaving => {
+                leaving = true;
+                continue;
+            }
+            () = std::future::ready(()), if leaving => return,
         };
         match accepted {
-            Ok((stream, peer)) => _ = tokio::spawn(serve(stream, peer, router.clone(), stop.clone())),
+            Ok((Accepted::Tcp(stream), peer)) => {
+                let from = From { peer, socket: stream.peer_addr().ok() };
+                match &services.tls {
+                    None => _ = tokio::spawn(serve(stream, from, router.clone(), ending.clone())),
+                    Some(tls) => {
+                        let (tls, services) = (tls.clone(), services.clone());
+                        _ = tokio::spawn(encrypt(
+                            stream,
+                            from,
+                            tls,
+                            services,
+                            router.clone(),
+                            ending.clone(),
+                        ));
+                    }
+                }
+            }
+            Ok((Accepted::Unix(stream), peer)) => {
+                let from = From { peer, socket: None };
+                _ = tokio::spawn(serve(stream, from, router.clone(), ending.clone()))
+            }
             Err(error) => {
                 tracing::warn!(event = "accept_failed", error = %error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -60,12 +93,54 @@ async fn accept(listener: TcpListener, services: Arc<Services>, mut stop: watch:
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, router: axum::Router, mut stop: watch::Receiver<()>) {
-    let _ = stream.set_nodelay(true);
+/// The far end of a connection.
+#[derive(Clone, Copy)]
+struct From {
+    peer: Peer,
+    /// With its port, by which `slotcast doctor` finds that nothing stands in between; `None` for a socket file.
+    socket: Option<SocketAddr>,
+}
+
+/// Whoever does not get through the handshake has cost a place among the handshakes, and nothing else.
+async fn encrypt(
+    stream: TcpStream,
+    from: From,
+    tls: Arc<Tls>,
+    services: Arc<Services>,
+    router: axum::Router,
+    mut stop: watch::Receiver<()>,
+) {
+    let address = match from.peer {
+        // A proxy's handshakes are those of everybody behind it.
+        Peer::Tcp(address) if !services.server.load().trusted_proxies.trusts(from.peer) => {
+            ClientAddress::Known(address)
+        }
+        _ => ClientAddress::None,
+    };
+    let Ok(permit) = services.commands.limits.begin_handshake(address) else {
+        services.metrics.connections_refused.get_or_create(&KindLabel { kind: "tls_handshakes" }).inc();
+        return;
+    };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        _ = stop.changed() => None,
+    };
+    drop(permit);
+    if let Some(stream) = accepted {
+        // In a box: the handshake's own state need not outlive it within this future.
+        Box::pin(serve(stream, from, router, stop)).await;
+    }
+}
+
+async fn serve<S>(stream: S, from: From, router: axum::Router, mut stop: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer::from(peer));
-        // With its port, by which `slotcast doctor` finds that nothing stands in between.
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(from.peer);
+        if let Some(socket) = from.socket {
+            request.extensions_mut().insert(socket);
+        }
         router.clone().call(request)
     });
     let connection = http1::Builder::new()

@@ -9,10 +9,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::operators::peer;
@@ -23,7 +26,7 @@ use crate::security::address::{ClientAddress, client_address};
 use crate::security::asker::Asker;
 use crate::security::limits::{ConnectionPermit, Refused};
 use crate::security::{operators, origin};
-use crate::session::{self, Connection};
+use crate::session::{self, Connection, Socket};
 
 /// Between the server's 101 and the socket being ours.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
@@ -37,12 +40,13 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
         services.metrics.connections_refused.get_or_create(&KindLabel { kind: reason }).inc();
         (status, message + "\n").into_response()
     };
-    if services.draining.load(std::sync::atomic::Ordering::Relaxed) {
+    if services.leaving.load(std::sync::atomic::Ordering::Relaxed) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "shutting down; connect again".into());
     }
     let peer = peer(&request);
-    let trusted = services.trusted_proxies.trusts(peer);
-    if !origin::is_allowed(request.headers(), &services.security.allowed_origins, trusted) {
+    let server = services.server.load();
+    let trusted = server.trusted_proxies.trusts(peer);
+    if !origin::is_allowed(request.headers(), &services.security.load().allowed_origins, trusted) {
         let message = "this origin may not connect; name it in security.allowed_origins";
         return refuse(StatusCode::FORBIDDEN, "origin", message.into());
     }
@@ -53,7 +57,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
             return refuse(StatusCode::BAD_REQUEST, "handshake", message);
         }
     };
-    let from = client_address(peer, request.headers(), &services.trusted_proxies);
+    let from = client_address(peer, request.headers(), &server.trusted_proxies);
     let permit = match services.commands.limits.admit(from) {
         Ok(permit) => permit,
         Err(refused @ Refused::Full) => {
@@ -66,9 +70,9 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
     let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(StatusCode::BAD_REQUEST, "handshake", "this connection cannot be upgraded".into());
     };
-    if operators::check(services.security.dashboard_key.as_ref(), &request).is_ok() {
+    if operators::check(services.security.load().dashboard_key.as_ref(), &request).is_ok() {
         let peer = request.extensions().get::<SocketAddr>().copied();
-        Asker::of(peer, request.headers(), &services.trusted_proxies).tell(response.headers_mut());
+        Asker::of(peer, request.headers(), &server.trusted_proxies).tell(response.headers_mut());
     }
     tokio::spawn(hand_over(services, upgrading, permit, from));
     response
@@ -82,21 +86,37 @@ async fn hand_over(
     from: ClientAddress,
 ) {
     let Ok(Ok(upgraded)) = timeout(UPGRADE_DEADLINE, upgrading).await else { return };
-    let Some((stream, read_ahead)) = into_socket(upgraded) else {
-        tracing::error!(event = "upgrade_failed", "the upgraded connection is no TCP socket");
+    let Some((socket, read_ahead)) = into_socket(upgraded) else {
+        tracing::error!(event = "upgrade_failed", "the upgraded connection is no socket of a known kind");
         return;
     };
-    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    socket.set_send_buffer(SEND_BUFFER);
     services.metrics.connections_opened.inc();
-    let connection = Connection::new(services.connections.next_id(), stream, permit);
-    if services.security.mode == SecurityMode::Token {
+    let connection = Connection::new(services.connections.next_id(), socket, permit);
+    if services.security.load().mode == SecurityMode::Token {
         connection.allow_for(HELLO_DEADLINE);
     }
     tokio::spawn(session::run(services, connection, read_ahead, from));
 }
 
-fn into_socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+fn into_socket(upgraded: Upgraded) -> Option<(Socket, Bytes)> {
+    let unknown = match socket_of::<TcpStream>(upgraded) {
+        Ok(found) => return Some(found),
+        Err(other) => other,
+    };
+    let unknown = match socket_of::<UnixStream>(unknown) {
+        Ok(found) => return Some(found),
+        Err(other) => other,
+    };
+    socket_of::<TlsStream<TcpStream>>(unknown).ok()
+}
+
+fn socket_of<S>(upgraded: Upgraded) -> Result<(Socket, Bytes), Upgraded>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    Socket: From<S>,
+{
+    let parts = upgraded.downcast::<TokioIo<S>>()?;
     // A copy: the original would keep HTTP's whole read buffer alive.
-    Some((parts.io.into_inner(), bytes::Bytes::copy_from_slice(&parts.read_buf)))
+    Ok((parts.io.into_inner().into(), Bytes::copy_from_slice(&parts.read_buf)))
 }

@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{Registry, reload};
 
 use super::log_line::Line;
 use super::log_writer::{self, LogGuard};
@@ -27,17 +28,32 @@ const OWN_CRATES: [&str; 2] = ["slotcast", "slot_state"];
 /// Everything goes to standard output: it is all `serve` says there, so `| jq`, `>> file`, systemd and containers take it as
 /// it is; standard error is left to what goes wrong before there is a log. A thread of its own writes: a pipe nobody
 /// reads would otherwise stop the threads that serve browsers.
-pub fn init(log: &Log) -> io::Result<LogGuard> {
+///
+/// Levels can be changed later by the switch.
+pub fn init(log: &Log) -> io::Result<(LogGuard, LevelSwitch)> {
     let terminal = std::io::stdout().is_terminal();
     let format = format_for(log, terminal);
     let (writer, guard) = log_writer::start(std::io::stdout())?;
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let write = move |line: &str| writer.write(line);
-    let layer = LineLayer { format, colours, write }.with_filter(filter(&log.level));
+    let (levels, switch) = reload::Layer::new(filter(&log.level));
+    let layer = LineLayer { format, colours, write }.with_filter(levels);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .map_err(io::Error::other)?;
     log_panics();
-    Ok(guard)
+    Ok((guard, LevelSwitch(switch)))
+}
+
+/// Changes what is worth a line.
+pub struct LevelSwitch(reload::Handle<Targets, Registry>);
+
+impl LevelSwitch {
+    /// From the next line on.
+    pub fn set(&self, levels: &LogLevels) {
+        if let Err(error) = self.0.reload(filter(levels)) {
+            tracing::error!(event = "log_level_unchanged", error = %error);
+        }
+    }
 }
 
 fn format_for(log: &Log, terminal: bool) -> LogFormat {

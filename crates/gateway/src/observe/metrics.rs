@@ -105,6 +105,8 @@ metrics! {
     storage_writable: Gauge = Gauge::default(), "storage_writable", "1 while the deciding store takes writes";
     log_lines_dropped: Counter = DROPPED.clone(), "log_lines_dropped", "Lines dropped since nobody read the log";
     outbox_waiting: Gauge = Gauge::default(), "outbox_waiting", "Bookings that WordPress has not been told of";
+    tls_certificate_expiry: Gauge = Gauge::default(),
+        "tls_certificate_expiry_timestamp_seconds", "When the TLS certificate ends, in Unix time; 0 without TLS";
     storage_changes: Counter = Counter::default(), "storage_changes", "Changes of the storage state";
 }
 

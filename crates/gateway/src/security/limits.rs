@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use governor::Quota;
 use parking_lot::Mutex;
 
@@ -17,6 +19,10 @@ use crate::config::Security;
 
 /// A connection whose refused frames outnumber its accepted ones by this many bursts has gone far beyond its rate.
 const FAR_BURSTS: u32 = 2;
+/// TLS handshakes under way at a time: each may keep its place for seconds without a word.
+const MOST_HANDSHAKES: u32 = 1024;
+/// The same of one address.
+const MOST_HANDSHAKES_PER_ADDRESS: u32 = 64;
 /// How often the misconfigured proxy is named in the log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -25,14 +31,40 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub struct Limits(Arc<Inner>);
 
 struct Inner {
-    connections: Connections,
+    connections: Arc<Places>,
+    handshakes: Arc<Places>,
+    rates: ArcSwap<Rates>,
+    /// Rates are kept under a keyed hash: eight bytes instead of an id, and nobody can choose ids that collide.
+    hasher: RandomState,
+    warn: Every,
+}
+
+/// Rates as configured, with what has been used of them.
+struct Rates {
+    /// As configured: frames of a connection, writes of a client, writes from an address.
+    per_second: [u32; 3],
     frames: Option<Quota>,
     frames_far: u32,
     writes_of_client: Option<KeyedRate>,
     writes_from_address: Option<KeyedRate>,
-    /// Rates are kept under a keyed hash: eight bytes instead of an id, and nobody can choose ids that collide.
-    hasher: RandomState,
-    warn: Every,
+}
+
+impl Rates {
+    fn new(per_second: [u32; 3]) -> Self {
+        let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
+        let [frames, of_client, from_address] = per_second;
+        Self {
+            per_second,
+            frames: quota(frames),
+            frames_far: frames.saturating_mul(BURST_SECS * FAR_BURSTS),
+            writes_of_client: keyed(of_client),
+            writes_from_address: keyed(from_address),
+        }
+    }
+
+    fn configured(security: &Security) -> [u32; 3] {
+        [security.frames_per_second, security.writes_per_second, security.writes_per_second_per_address]
+    }
 }
 
 /// Why a connection is not let in.
@@ -60,20 +92,24 @@ pub enum Verdict {
 impl Limits {
     /// Limits as configured, with nothing counted yet.
     pub fn new(security: &Security) -> Self {
-        let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
         Self(Arc::new(Inner {
-            connections: Connections {
-                most: security.max_connections,
-                most_per_address: security.max_connections_per_address,
-                open: Mutex::default(),
-            },
-            frames: quota(security.frames_per_second),
-            frames_far: security.frames_per_second.saturating_mul(BURST_SECS * FAR_BURSTS),
-            writes_of_client: keyed(security.writes_per_second),
-            writes_from_address: keyed(security.writes_per_second_per_address),
+            connections: Places::new(security.max_connections, security.max_connections_per_address),
+            handshakes: Places::new(MOST_HANDSHAKES, MOST_HANDSHAKES_PER_ADDRESS),
+            rates: ArcSwap::from_pointee(Rates::new(Rates::configured(security))),
             hasher: RandomState::new(),
             warn: Every::new(WARN_EVERY),
         }))
+    }
+
+    /// Counts on under other limits. Who is in stays in; a connection keeps the rate of frames that it began with.
+    pub fn change(&self, security: &Security) {
+        let connections = &self.0.connections;
+        connections.most.store(security.max_connections, Ordering::Relaxed);
+        connections.most_per_address.store(security.max_connections_per_address, Ordering::Relaxed);
+        let per_second = Rates::configured(security);
+        if self.0.rates.load().per_second != per_second {
+            self.0.rates.store(Arc::new(Rates::new(per_second)));
+        }
     }
 
     /// Counts a connection in, until the permit is dropped.
@@ -84,9 +120,12 @@ impl Limits {
                 "Requests come through a proxy that server.trusted_proxies does not name: no limit by address applies to them"
             );
         }
-        let key = address.countable().map(AddressKey::from);
-        self.0.connections.count_in(key)?;
-        Ok(ConnectionPermit { limits: Arc::clone(&self.0), key })
+        self.0.connections.take(address)
+    }
+
+    /// Counts a TLS handshake in, until the permit is dropped.
+    pub fn begin_handshake(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
+        self.0.handshakes.take(address)
     }
 
     /// Connections open now.
@@ -96,8 +135,8 @@ impl Limits {
 
     /// A counter for one connection's frames; 48 bytes.
     pub fn frame_limiter(&self) -> FrameLimiter {
-        let rate = self.0.frames.map(rate);
-        FrameLimiter { rate, excess: 0, far: self.0.frames_far }
+        let rates = self.0.rates.load();
+        FrameLimiter { rate: rates.frames.map(rate), excess: 0, far: rates.frames_far }
     }
 
     /// Counts one change asked for by `client`, or by somebody nameless; false = `rate_limited`.
@@ -107,8 +146,9 @@ impl Limits {
             _ => true,
         };
         let address = address.countable().map(|address| self.0.hasher.hash_one(AddressKey::from(address)));
-        within(&self.0.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
-            && within(&self.0.writes_from_address, address)
+        let rates = self.0.rates.load();
+        within(&rates.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
+            && within(&rates.writes_from_address, address)
     }
 }
 
@@ -131,9 +171,10 @@ impl From<IpAddr> for AddressKey {
     }
 }
 
-struct Connections {
-    most: u32,
-    most_per_address: u32,
+/// Places that connections take, as long as there are some.
+struct Places {
+    most: AtomicU32,
+    most_per_address: AtomicU32,
     open: Mutex<Open>,
 }
 
@@ -143,15 +184,28 @@ struct Open {
     by_address: HashMap<AddressKey, u32>,
 }
 
-impl Connections {
+impl Places {
+    fn new(most: u32, most_per_address: u32) -> Arc<Self> {
+        let (most, most_per_address) = (AtomicU32::new(most), AtomicU32::new(most_per_address));
+        Arc::new(Self { most, most_per_address, open: Mutex::default() })
+    }
+
+    fn take(self: &Arc<Self>, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
+        let key = address.countable().map(AddressKey::from);
+        self.count_in(key)?;
+        Ok(ConnectionPermit { places: Arc::clone(self), key })
+    }
+
     fn count_in(&self, key: Option<AddressKey>) -> Result<(), Refused> {
+        let most = self.most.load(Ordering::Relaxed);
+        let most_per_address = self.most_per_address.load(Ordering::Relaxed);
         let mut open = self.open.lock();
-        if self.most != 0 && open.all >= self.most {
+        if most != 0 && open.all >= most {
             return Err(Refused::Full);
         }
         if let Some(key) = key {
             let already = open.by_address.get(&key).copied().unwrap_or(0);
-            if self.most_per_address != 0 && already >= self.most_per_address {
+            if most_per_address != 0 && already >= most_per_address {
                 return Err(Refused::AddressFull);
             }
             open.by_address.insert(key, already + 1);
@@ -176,13 +230,13 @@ impl Connections {
 /// One connection's place; dropping it frees the place.
 #[must_use]
 pub struct ConnectionPermit {
-    limits: Arc<Inner>,
+    places: Arc<Places>,
     key: Option<AddressKey>,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.limits.connections.count_out(self.key);
+        self.places.count_out(self.key);
     }
 }
 

@@ -66,7 +66,7 @@ async fn quiet_clients_are_forgotten() {
     }
     tokio::time::advance(FORGET_EVERY * 2).await;
     assert!(limits.check_write(Some("another"), ClientAddress::None));
-    assert_eq!(limits.0.writes_of_client.as_ref().unwrap().len(), 1);
+    assert_eq!(limits.0.rates.load().writes_of_client.as_ref().unwrap().len(), 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod asker;
+pub mod certificate;
 pub mod limits;
 pub mod operators;
 pub mod origin;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use slot_state::{ActorId, Room};
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::socket::Socket;
 use crate::protocol::frame;
 use crate::security::limits::ConnectionPermit;
 
@@ -58,7 +58,7 @@ pub enum Offered {
 pub struct Connection {
     /// Names it in this process.
     pub id: ActorId,
-    stream: TcpStream,
+    socket: Socket,
     outbox: Mutex<Outbox>,
     /// Wakes the session: something waits to be written, caught up or closed.
     wake: Notify,
@@ -91,11 +91,11 @@ pub(crate) enum Pending {
 }
 
 impl Connection {
-    /// A connection over `stream`, counted by `permit`.
-    pub fn new(id: ActorId, stream: TcpStream, permit: ConnectionPermit) -> Arc<Self> {
+    /// A connection over `socket`, counted by `permit`.
+    pub fn new(id: ActorId, socket: impl Into<Socket>, permit: ConnectionPermit) -> Arc<Self> {
         Arc::new(Connection {
             id,
-            stream,
+            socket: socket.into(),
             outbox: Mutex::default(),
             wake: Notify::new(),
             seen: AtomicU32::new(ticks()),
@@ -106,9 +106,9 @@ impl Connection {
         })
     }
 
-    /// The socket, for reading.
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// The socket, for reading and waiting.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Sends a frame, unless the reader is slow: then the room is marked as missed.
@@ -118,8 +118,11 @@ impl Connection {
             return Offered::Behind;
         }
         if outbox.waiting.is_empty() && outbox.behind.is_empty() {
-            match self.stream.try_write(frame) {
-                Ok(written) if written == frame.len() => return Offered::Sent,
+            match self.socket.try_write(frame) {
+                Ok(written) if written == frame.len() => {
+                    self.mind_debts();
+                    return Offered::Sent;
+                }
                 Ok(written) => {
                     // Half a frame cannot be left out any more.
                     outbox.waiting.extend_from_slice(&frame[written..]);
@@ -171,20 +174,27 @@ impl Connection {
 
     /// Whether everything has been handed to the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbox.lock().waiting.is_empty()
+        self.outbox.lock().waiting.is_empty() && !self.socket.owes()
+    }
+
+    /// Has the session hand on what the socket took but the kernel did not.
+    pub(crate) fn mind_debts(&self) {
+        if self.socket.owes() {
+            self.wake.notify_one();
+        }
     }
 
     fn write(&self, outbox: &mut Outbox, bytes: &[u8]) {
         let mut written = 0;
         if outbox.waiting.is_empty() {
-            match self.stream.try_write(bytes) {
+            match self.socket.try_write(bytes) {
                 Ok(count) => written = count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return self.fail(outbox),
             }
         }
         if written == bytes.len() {
-            return;
+            return self.mind_debts();
         }
         if outbox.waiting.len() + bytes.len() > MOST_WAITING {
             return self.fail(outbox);
@@ -220,7 +230,7 @@ impl Connection {
         let outbox = self.outbox.lock();
         if outbox.closing.is_some() {
             Pending::Close
-        } else if !outbox.waiting.is_empty() || !outbox.behind.is_empty() {
+        } else if !outbox.waiting.is_empty() || !outbox.behind.is_empty() || self.socket.owes() {
             Pending::Writable
         } else {
             Pending::Nothing
@@ -231,15 +241,18 @@ impl Connection {
     /// time, since the snapshots of all may be more than may wait.
     pub(crate) fn flush(&self) -> Option<Room> {
         let mut outbox = self.outbox.lock();
+        if self.socket.owes() && self.socket.settle().is_err() {
+            self.fail(&mut outbox);
+        }
         while !outbox.waiting.is_empty() {
-            match self.stream.try_write(&outbox.waiting) {
+            match self.socket.try_write(&outbox.waiting) {
                 Ok(written) => _ = outbox.waiting.drain(..written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => self.fail(&mut outbox),
             }
         }
         outbox.waiting = Vec::new();
-        outbox.behind.pop()
+        if self.socket.owes() { None } else { outbox.behind.pop() }
     }
 
     /// From now on it may be here for so long; new connections may for ever.

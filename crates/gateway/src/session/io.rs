@@ -20,9 +20,12 @@ impl AsyncRead for SocketIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.stream().poll_read_ready(context))?;
-            match self.0.stream().try_read(buffer.initialize_unfilled()) {
+            if !self.0.socket().has_unread() {
+                ready!(self.0.socket().poll_read_ready(context))?;
+            }
+            match self.0.socket().try_read(buffer.initialize_unfilled()) {
                 Ok(count) => {
+                    self.0.mind_debts();
                     buffer.advance(count);
                     self.0.touch();
                     return Poll::Ready(Ok(()));

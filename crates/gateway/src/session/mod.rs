@@ -3,7 +3,9 @@
 mod connection;
 mod io;
 mod registry;
+mod socket;
 mod state;
+mod tls_socket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 pub use connection::{CloseCode, Connection, Offered};
 pub use registry::Registry;
+pub use socket::Socket;
 pub(crate) use state::Session;
 
 use crate::app::Services;
@@ -68,7 +71,7 @@ pub(crate) async fn run(
                 },
                 None => break,
             },
-            _ = connection.stream().writable(), if pending == Pending::Writable => {
+            _ = connection.socket().writable(), if pending == Pending::Writable => {
                 if let Some(room) = connection.flush() {
                     session.catch_up(room);
                 }
@@ -115,14 +118,14 @@ async fn linger(connection: &Connection) {
 }
 
 async fn say_the_last(connection: &Connection) {
-    let stream = connection.stream();
-    while !connection.is_flushed() && stream.writable().await.is_ok() {
+    let socket = connection.socket();
+    while !connection.is_flushed() && socket.writable().await.is_ok() {
         connection.flush();
     }
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+    socket.end_writing();
     let mut scrap = [0; 512];
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut scrap) {
+    while socket.readable().await.is_ok() {
+        match socket.try_read(&mut scrap) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -136,8 +139,9 @@ mod tests {
     use super::*;
     use crate::config::Security;
     use crate::security::limits::Limits;
-    use slot_state::ActorId;
-    use tokio::net::{TcpListener, TcpStream};
+    use slot_state::{ActorId, EmployeeId, Room};
+    use tokio::io::{AsyncRead, AsyncReadExt};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::time::Instant;
 
     /// A connection whose client has stopped reading, with something waiting for it.
@@ -145,13 +149,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
         let (stream, _) = listener.accept().await.expect("accepts");
+        (filled(stream), client)
+    }
+
+    fn filled(socket: impl Into<Socket>) -> Arc<Connection> {
         let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("admits");
-        let connection = Connection::new(ActorId(1), stream, permit);
+        let connection = Connection::new(ActorId(1), socket, permit);
         while connection.pending() == Pending::Nothing {
             connection.send(&[0; 1024]);
         }
         assert_eq!(connection.pending(), Pending::Writable);
-        (connection, client)
+        connection
     }
 
     #[tokio::test]
@@ -172,5 +180,62 @@ mod tests {
         }
         assert_eq!(connection.closing(), Some(CloseCode::Internal), "cut off");
         assert!(connection.is_flushed(), "and nothing is kept for it");
+    }
+
+    /// What was too much for the socket arrives whole once its other end reads.
+    async fn arrives_whole(connection: &Connection, mut client: impl AsyncRead + Unpin) {
+        connection.send(b"the end");
+        let mut received = Vec::new();
+        while !received.ends_with(b"the end") {
+            let mut bytes = [0; 4096];
+            tokio::select! {
+                count = client.read(&mut bytes) => received.extend_from_slice(&bytes[..count.expect("reads")]),
+                _ = connection.socket().writable(), if connection.pending() == Pending::Writable => {
+                    connection.flush();
+                }
+            }
+        }
+        assert!(received[..received.len() - 7].iter().all(|byte| *byte == 0), "nothing between");
+        assert_eq!(received.len() % 1024, 7, "nothing missing");
+        assert_eq!(connection.pending(), Pending::Nothing);
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_is_written_to_as_a_port_is() {
+        let (connection, client) = blocked().await;
+        arrives_whole(&connection, client).await;
+        let (socket, client) = UnixStream::pair().expect("a pair");
+        arrives_whole(&filled(socket), client).await;
+    }
+
+    #[tokio::test]
+    async fn behind_tls_a_slow_reader_is_slow_and_gets_everything_once_it_reads() {
+        let (socket, client) = crate::security::certificate::testing::tls_pair().await;
+        let connection = filled(socket);
+        let room =
+            Room { date: jiff::civil::date(2026, 11, 2), employee_id: EmployeeId::new(1).expect("a number") };
+        assert_eq!(connection.offer(&Bytes::from_static(b"a diff"), room), Offered::Behind);
+        assert!(!connection.is_flushed());
+        // The room it missed comes back once everything else has left.
+        let (mut reading, caught_up) = (client, connection.clone());
+        let mut bytes = vec![0; 64 * 1024];
+        let missed = async {
+            loop {
+                caught_up.socket().writable().await.expect("open");
+                if let Some(room) = caught_up.flush() {
+                    return room;
+                }
+            }
+        };
+        tokio::pin!(missed);
+        loop {
+            tokio::select! {
+                count = reading.read(&mut bytes) => assert!(count.expect("reads") > 0),
+                missed = &mut missed => {
+                    assert_eq!(missed, room);
+                    break;
+                }
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Every open connection, for what concerns all of them: pings, news of the storage, the goodbye.
+//! Every open connection, for what concerns all of them: pings, news of the storage, the end.
 //! One pass a second pings those whose turn it is and ends those whose token has; no connection has a timer.
 
 use std::sync::Arc;
@@ -19,10 +19,6 @@ const PING_PASSES: u64 = 25;
 const PING_PASSES_HOLDING: u64 = 5;
 /// A ping without any sign of life since, for this long, ends the connection.
 const NO_ANSWER: Duration = Duration::from_secs(20);
-/// Clients that hold a selection come back within its lifetime; the others take their time.
-const RECONNECT_HOLDING_MS: u64 = 2_000;
-const RECONNECT_MS: u64 = 10_000;
-
 /// The open connections.
 #[derive(Default)]
 pub struct Registry {
@@ -58,17 +54,10 @@ impl Registry {
         }
     }
 
-    /// Tells everybody to come back in a while, each at another time, and closes.
-    pub fn say_goodbye(&self, goodbye: impl Fn(u64) -> Bytes) {
-        for connection in self.open.iter().filter(|connection| connection.closing().is_none()) {
-            let within = if connection.holds_selection.load(Ordering::Relaxed) {
-                RECONNECT_HOLDING_MS
-            } else {
-                RECONNECT_MS
-            };
-            connection.send(&goodbye(rand::random_range(0..within)));
-            connection.close(CloseCode::Shutdown);
-        }
+    /// All that are open and not being closed.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        let open = self.open.iter().filter(|connection| connection.closing().is_none());
+        open.map(|connection| connection.clone()).collect()
     }
 
     /// Pings, and looks for tokens that have ended, for ever.

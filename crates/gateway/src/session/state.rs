@@ -147,7 +147,7 @@ impl Session {
             self.services.hub.sync(known, id);
             return Ok(());
         }
-        let most = self.services.max_rooms_per_connection;
+        let most = self.services.security.load().max_rooms_per_connection as usize;
         if most > 0 && self.subscriptions.len() >= most {
             return Err(RequestError::TooManyRooms);
         }

@@ -23,7 +23,7 @@ impl Session {
             Request::Legacy(_) => self.scope.is_everything(),
             request => request.room().is_none_or(|room| self.scope.has(room)),
         };
-        let known = self.services.security.mode == SecurityMode::Open || self.client.is_some();
+        let known = self.services.security.load().mode == SecurityMode::Open || self.client.is_some();
         if known && within && self.connection.is_allowed() { Ok(()) } else { Err(RequestError::Unauthorized) }
     }
 
@@ -76,7 +76,7 @@ impl Session {
             Some(token) if tokens.has_keys() => {
                 tokens.check(token).map(Some).ok_or(RequestError::Unauthorized)
             }
-            _ if self.services.security.mode == SecurityMode::Token => Err(RequestError::Unauthorized),
+            _ if self.services.security.load().mode == SecurityMode::Token => Err(RequestError::Unauthorized),
             _ => Ok(None),
         }
     }

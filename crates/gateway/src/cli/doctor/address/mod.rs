@@ -27,7 +27,8 @@ proxy_read_timeout 120s;";
 
 /// Its checks; `idle`: how long a connection is to be idle, if at all.
 pub(super) async fn checks(config: &Config, url: Option<&Place>, idle: Option<Duration>) -> Vec<Check> {
-    let own = Place::of(&config.server.listen);
+    // Over TLS its certificate names the public address, not this machine's.
+    let own = Place::of(&config.server.listen).filter(|_| config.server.tls_cert.is_none());
     let Some(place) = url.or(own.as_ref()) else {
         let says =
             format!("the gateway listens on {}: name the public address with --url", config.server.listen);

@@ -1,0 +1,99 @@
+//! A configuration that is read anew while the gateway runs: what of it holds at once, and what waits for a restart.
+//! Called by `reload`. Invariant: what a running configuration says is what the gateway does.
+
+use super::Config;
+use super::load::keys_of;
+
+/// Which keys are another now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Hold from now on.
+    pub taken: Vec<String>,
+    /// Are written otherwise than the gateway runs; they hold after a restart.
+    pub waiting: Vec<String>,
+}
+
+impl Config {
+    /// Takes over what can change while it runs; every other key keeps its value.
+    pub fn take_over(&mut self, new: &Config) -> Changes {
+        let before = self.clone();
+        self.log.level = new.log.level.clone();
+        let (server, written) = (&mut self.server, &new.server);
+        server.trusted_proxies = written.trusted_proxies.clone();
+        server.drain_secs = written.drain_secs;
+        // To begin or end TLS takes another listener.
+        if server.tls_cert.is_some() == written.tls_cert.is_some() {
+            server.tls_cert = written.tls_cert.clone();
+            server.tls_key = written.tls_key.clone();
+        }
+        let (mode, token_keys) = (self.security.mode, self.security.token_keys.clone());
+        self.security = new.security.clone();
+        self.security.mode = mode;
+        self.security.token_keys = token_keys;
+        Changes { taken: differences(&before, self), waiting: differences(self, new) }
+    }
+}
+
+/// The keys whose values differ.
+fn differences(one: &Config, other: &Config) -> Vec<String> {
+    let shown = keys_of(one).into_iter().zip(keys_of(other));
+    let differing =
+        shown.filter(|((key, value), (_, others))| value != others || secrets_differ(key, one, other));
+    differing.map(|((key, _), _)| key).collect()
+}
+
+/// What is masked where it is shown.
+fn secrets_differ(key: &str, one: &Config, other: &Config) -> bool {
+    match key {
+        "redis.url" => one.redis.url != other.redis.url,
+        "mysql.url" => one.mysql.url != other.mysql.url,
+        "security.token_keys" => one.security.token_keys != other.security.token_keys,
+        "security.dashboard_key" => one.security.dashboard_key != other.security.dashboard_key,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn config(environment: &[(&str, &str)]) -> Config {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        load(&Sources { environment, ..Sources::default() }).unwrap().config
+    }
+
+    #[test]
+    fn what_can_change_is_taken_over_and_the_rest_is_named() {
+        let mut running = config(&[("SLOTCAST_REDIS_URL", "redis://:one@127.0.0.1")]);
+        let new = config(&[
+            ("SLOTCAST_REDIS_URL", "redis://:two@127.0.0.1"),
+            ("SLOTCAST_LOG_LEVEL", "debug"),
+            ("SLOTCAST_LOG_FORMAT", "json"),
+            ("SLOTCAST_SERVER_DRAIN_SECS", "5"),
+            ("SLOTCAST_SERVER_LISTEN", "127.0.0.1:9"),
+            ("SLOTCAST_SECURITY_DASHBOARD_KEY", "a long random text"),
+            ("SLOTCAST_SECURITY_MAX_CONNECTIONS", "7"),
+            ("SLOTCAST_SECURITY_TOKEN_KEYS", "a:b"),
+        ]);
+        let changes = running.take_over(&new);
+        let taken = ["server.drain_secs", "security.dashboard_key", "security.max_connections", "log.level"];
+        assert_eq!(changes.taken, taken);
+        assert_eq!(changes.waiting, ["server.listen", "redis.url", "security.token_keys", "log.format"]);
+        assert_eq!(running.security.max_connections, 7);
+        assert!(running.security.token_keys.is_empty());
+        assert_eq!(running.redis.url.as_ref().unwrap().expose(), "redis://:one@127.0.0.1");
+
+        let again = running.take_over(&new);
+        assert_eq!(again.taken, Vec::<String>::new());
+        assert_eq!(again.waiting, changes.waiting, "what waits is named each time");
+    }
+
+    #[test]
+    fn a_secret_that_is_shown_as_before_is_another_all_the_same() {
+        let key = "SLOTCAST_SECURITY_DASHBOARD_KEY";
+        let mut running = config(&[(key, "one long random text")]);
+        let changes = running.take_over(&config(&[(key, "another long random text")]));
+        assert_eq!(changes.taken, ["security.dashboard_key"]);
+    }
+}
