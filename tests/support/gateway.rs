@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
@@ -17,6 +17,7 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::binary::{slotcast_command, spawn_with_logs};
 use crate::eventually::eventually;
 use crate::logs::{Logs, field};
+use crate::signals::{freeze, signal, thaw};
 use crate::{Bridge, Certificate, PATIENCE, RedisServer};
 
 /// How long a gateway may take to listen: debug builds on a busy machine.
@@ -222,22 +223,22 @@ impl Gateway {
 
     /// Sends SIGHUP: the configuration is to be read again.
     pub fn hang_up(&self) {
-        self.signal(Signal::HUP);
+        signal(&self.child, Signal::HUP);
     }
 
     /// Sends SIGTERM without waiting.
     pub fn ask_to_stop(&self) {
-        self.signal(Signal::TERM);
+        signal(&self.child, Signal::TERM);
     }
 
     /// Freezes it: its connections stay open, and it does nothing.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        freeze(&self.child);
     }
 
     /// Ends a pause.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        thaw(&self.child);
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -259,11 +260,6 @@ impl Gateway {
     /// Ends it without any warning, as a crash would.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("our child can be killed");
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("our child can be signalled");
     }
 
     /// Panics where the process has ended.

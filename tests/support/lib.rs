@@ -27,6 +27,7 @@ mod redis_server;
 mod redis_truth;
 mod reserved_port;
 mod room;
+mod signals;
 mod site;
 mod token;
 mod upgrade_gate;

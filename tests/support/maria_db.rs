@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Opts, OptsBuilder};
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::eventually::eventually;
 use crate::maria_template::{LAYOUT, copy_to, server_program, user_option};
+use crate::signals::{freeze, thaw};
 use crate::{PATIENCE, ReservedPort};
 
 /// Generous, so that a frozen machine is not taken for a frozen MariaDB.
@@ -137,18 +137,12 @@ impl MariaDb {
 
     /// Freezes it: connections stay open, new ones are accepted by the kernel, nothing is answered.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        freeze(self.child.as_ref().expect("mariadb runs"));
     }
 
     /// Ends a freeze.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).expect("mariadb runs");
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("our child can be signalled");
+        thaw(self.child.as_ref().expect("mariadb runs"));
     }
 
     fn data(&self) -> PathBuf {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult};
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::eventually::eventually;
+use crate::signals::{freeze, thaw};
 use crate::{PATIENCE, Php, ReservedPort};
 
 /// Generous, so that a frozen machine is not taken for a frozen Redis.
@@ -106,18 +106,12 @@ impl RedisServer {
 
     /// Freezes it: connections stay open, new ones are accepted by the kernel, nothing is answered.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        freeze(self.child.as_ref().expect("redis runs"));
     }
 
     /// Ends a pause.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).expect("redis runs");
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("our child can be signalled");
+        thaw(self.child.as_ref().expect("redis runs"));
     }
 
     async fn try_connection(&self) -> RedisResult<MultiplexedConnection> {

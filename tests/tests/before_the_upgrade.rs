@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use support::{Gateway, LegacyPage, PATIENCE, Page, RawSocket, Room, eventually, raw_http};
 use tokio_tungstenite::tungstenite::http::Method;
 
@@ -22,6 +23,25 @@ async fn only_pages_of_the_same_site_are_let_in() {
     ] {
         assert_eq!(status(&foreign).await, 403, "{foreign}");
     }
+}
+
+#[tokio::test]
+async fn another_sites_page_holds_nothing_by_its_visitors_hands() {
+    let gateway = Gateway::builder().with("security.allowed_origins", "https://shop.example").start().await;
+    let room = Room::tomorrow_of(3);
+    let from = |origin: &str| LegacyPage::of(&gateway).with_header("origin", origin);
+    for foreign in ["https://evil.example", "null"] {
+        let select = room.fields(&[("time", "10:00"), ("client_id", "victim")]);
+        from(foreign).rest_post("/slots/select", select.clone()).await.assert_rest_error(403, "unauthorized");
+        let beat = from(foreign).heartbeat(json!({ "appointease_select": select })).await;
+        assert_eq!(beat.status, 403, "{beat:?}");
+    }
+    for (own, time) in [(gateway.http_url(), "11:00"), ("https://shop.example".to_owned(), "12:00")] {
+        let select = room.fields(&[("time", time), ("client_id", "customer")]);
+        assert_eq!(from(&own).rest_post("/slots/select", select).await.json["status"], "selected");
+    }
+    let seen = LegacyPage::of(&gateway).poll(&room, &[]).await;
+    assert_eq!(seen["appointease_active_selections"], json!(["12:00"]));
 }
 
 #[tokio::test]

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::operators::peer;
 use crate::app::Services;
 use crate::commands::Origin;
 use crate::heartbeat::{self as service, Answer, Beat, passed_on};
 use crate::protocol::form::{content_type, parse_body};
 use crate::security::address::{Peer, client_address};
+use crate::security::origin;
 
 /// Where a request comes from, by its socket and headers.
 pub(super) struct From(pub(super) Origin);
@@ -45,6 +48,21 @@ pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
 /// A body's fields, whatever it was encoded as.
 pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Option<Map<String, Value>> {
     parse_body(content_type(headers), body)
+}
+
+/// A form needs nobody's leave to be sent across sites: a foreign page would hold and book by its visitors' hands.
+pub(super) async fn refuse_foreign_pages(
+    State(services): State<Arc<Services>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let trusted = services.server.load().trusted_proxies.trusts(peer(&request));
+    if origin::is_allowed(request.headers(), &services.security.load().allowed_origins, trusted) {
+        return next.run(request).await;
+    }
+    let message = "This origin may not ask; name it in security.allowed_origins";
+    let (status, data) = (StatusCode::FORBIDDEN, json!({ "status": 403 }));
+    reply(status, &json!({ "code": "unauthorized", "message": message, "data": data }))
 }
 
 /// Another action than the heartbeat's gets what WordPress says to one it does not know. What the page says to others is

@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
@@ -58,7 +59,7 @@ pub(super) fn router(services: Arc<Services>) -> Router {
         .merge(pages::routes(services.demo));
     if services.legacy_enabled {
         let plugin = "/wp-json/appointease/v1";
-        router = router
+        let legacy = Router::new()
             .route("/wp-admin/admin-ajax.php", post(legacy::heartbeat))
             .route("/slotcast/heartbeat", post(legacy::heartbeat))
             .route(&format!("{plugin}/slots/select"), post(rest::select))
@@ -69,7 +70,9 @@ pub(super) fn router(services: Arc<Services>) -> Router {
             .route(&format!("{plugin}/selections"), get(rest::selections))
             .route(&format!("{plugin}/availability"), post(rest::availability))
             .route("/wp-json/booking/v1/availability", post(rest::availability))
-            .route(&format!("{plugin}/appointments"), post(rest::book));
+            .route(&format!("{plugin}/appointments"), post(rest::book))
+            .route_layer(from_fn_with_state(services.clone(), legacy::refuse_foreign_pages));
+        router = router.merge(legacy);
     }
     let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).with_state(services)

@@ -142,7 +142,9 @@ async fn a_silent_event_connection_is_replaced_while_commands_work() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::before(redis.addr()).await;
     let house = House::on(&format!("redis://{}", proxy.addr())).await;
-    assert_eq!(proxy.black_hole_those_that_said("PSUBSCRIBE"), 1);
+    // On a slow machine its first subscription may have been given up.
+    let silence = async || (proxy.black_hole_those_that_said("PSUBSCRIBE") > 0).then_some(());
+    eventually("it listens and is silenced", SOON, silence).await;
     redis.php().await.select(&named(room(7)), "10:00", "pia").await;
     house.select(slot("11:00"), "ann").await.expect("commands work");
     house.shows_selection(slot("10:00"), Some("pia")).await;
