@@ -1,9 +1,8 @@
 //! Signals to servers that the tests started.
 
-use std::time::{Duration, Instant};
-
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
+use tokio::time::Instant;
 
 use crate::PATIENCE;
 
@@ -22,7 +21,7 @@ pub(crate) fn freeze(child: &Child) {
     let begun = Instant::now();
     while !all_are_stopped(&threads) {
         assert!(begun.elapsed() < PATIENCE, "it does not stop");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
 }
 
