@@ -321,6 +321,9 @@ impl Entry {
     }
 }
 
+/// A deadline that a store counts may be this much earlier than the picture's, which counts from the answer.
+const CLOCKS_APART: Duration = Duration::from_millis(250);
+
 /// What the holds that end in one slot have in common.
 struct Ending<'a> {
     slot: Slot,
@@ -344,7 +347,7 @@ impl Ending<'_> {
             EndReason::Booked
         } else if absence == Absence::WithStore && next.is_none() {
             EndReason::Vanished
-        } else if deadline <= self.now {
+        } else if deadline <= self.now || next.is_none() && deadline <= self.now + CLOCKS_APART {
             EndReason::Expired
         } else if next.is_some() {
             EndReason::Lost
