@@ -137,6 +137,26 @@ async fn an_id_comes_back_as_it_was_sent() {
     }
 }
 
+/// However long the room's next diff waits for others to join it.
+#[tokio::test]
+async fn what_was_answered_is_in_every_snapshot_from_then_on() {
+    let gateway = Gateway::builder().with("slots.coalesce_ms", 1000).start().await;
+    let room = Room::tomorrow_of(1);
+    let alice = Page::watching(&gateway, "alice", &room).await;
+    let bob = Page::of(&gateway, "bob").await;
+    for round in 0..3 {
+        alice.select(&room, MORNING).await.assert_ok("selected");
+        bob.select(&room, LATER).await.assert_ok("selected");
+        assert_eq!(bob.subscribe(&room).await.0["active"], json!([MORNING, LATER]), "round {round}");
+        assert_eq!(alice.sync(&room).await.0["active"], json!([MORNING, LATER]), "round {round}");
+        alice.deselect(&room, MORNING).await.assert_ok("deselected");
+        assert_eq!(bob.sync(&room).await.0["active"], json!([LATER]), "round {round}");
+        bob.deselect(&room, LATER).await.assert_ok("deselected");
+        bob.unsubscribe(&room).await;
+        alice.eventually_active(&room, &[]).await;
+    }
+}
+
 #[tokio::test]
 async fn sync_gives_the_room_anew_and_leaving_it_ends_its_frames() {
     let gateway = Gateway::start().await;

@@ -1,12 +1,7 @@
 //! Following the binary log of a real MariaDB. No sweep comes in these tests: what is seen, the log told.
 
-mod house;
-
-#[path = "binlog/doubts.rs"]
 mod doubts;
-#[path = "binlog/following.rs"]
 mod following;
-#[path = "binlog/latency.rs"]
 mod latency;
 
 use std::time::Duration;
@@ -14,7 +9,7 @@ use std::time::Duration;
 use slot_state::{MySqlConfig, Room, Slot};
 use support::{MariaDb, eventually};
 
-use house::{House, LONG, SOON};
+use crate::house::{House, LONG, SOON};
 
 /// So seldom that a test ends before.
 const NEVER: Duration = Duration::from_secs(3600);

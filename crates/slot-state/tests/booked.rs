@@ -1,18 +1,10 @@
 //! Bookings that somebody else made, and when the site is open: against a real MariaDB, and WordPress' own code.
 
-mod house;
-
-#[path = "booked/availability.rs"]
 mod availability;
-#[path = "booked/cost.rs"]
 mod cost;
-#[path = "booked/hints.rs"]
 mod hints;
-#[path = "booked/holds.rs"]
 mod holds;
-#[path = "booked/settings.rs"]
 mod settings;
-#[path = "booked/watching.rs"]
 mod watching;
 
 use std::time::Duration;
@@ -21,7 +13,7 @@ use jiff::tz::TimeZone;
 use slot_state::{Calendar, Grid, MySqlConfig, Room, Slot, StoreConfig};
 use support::{MariaDb, RedisServer, eventually};
 
-use house::{House, LONG, SOON};
+use crate::house::{House, LONG, SOON};
 
 /// Often enough to see what others do within any test.
 const OFTEN: Duration = Duration::from_millis(100);

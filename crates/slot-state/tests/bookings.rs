@@ -1,19 +1,13 @@
 //! Bookings on a real MariaDB, with and without a Redis: whoever else writes, whatever breaks.
 
-mod house;
-
-#[path = "bookings/commits.rs"]
 mod commits;
-#[path = "bookings/crowd.rs"]
 mod crowd;
-#[path = "bookings/deadlines.rs"]
 mod deadlines;
-#[path = "bookings/tables.rs"]
 mod tables;
 
 use std::time::Duration;
 
-use house::House;
+use crate::house::House;
 use slot_state::{Migration, Slot, migrate};
 use support::{MariaDb, RedisServer};
 

@@ -1,17 +1,10 @@
 //! One suite of behaviours of a `HoldStore`, run on every backend: its trait's documentation, tested.
 //! A behaviour is a function of an open store; the list below names each once.
 
-mod house;
-
-#[path = "conformance/bookings.rs"]
 mod bookings;
-#[path = "conformance/endings.rs"]
 mod endings;
-#[path = "conformance/lifetimes.rs"]
 mod lifetimes;
-#[path = "conformance/outcomes.rs"]
 mod outcomes;
-#[path = "conformance/stores.rs"]
 mod stores;
 
 /// How long a lock lasts where a test does not wait for its end, and where it does.
@@ -32,8 +25,8 @@ macro_rules! behaviours {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    let (house, _servers) = crate::stores::$store(crate::LOCK_TTLS[$ttl]).await;
-                    crate::$module::$name(house).await;
+                    let (house, _servers) = crate::conformance::stores::$store(crate::conformance::LOCK_TTLS[$ttl]).await;
+                    crate::conformance::$module::$name(house).await;
                 }
             )*)*
         }
@@ -105,7 +98,10 @@ mod booking {
 #[tokio::test]
 async fn redis_alone_takes_no_bookings() {
     let (house, _servers) = stores::on_redis(LOCK_TTLS[0]).await;
-    let ten = house::slot("10:00");
-    assert_eq!(house::book_refusal(house.confirm(ten, "ann").await), slot_state::BookRefusal::NoDatabase);
+    let ten = crate::house::slot("10:00");
+    assert_eq!(
+        crate::house::book_refusal(house.confirm(ten, "ann").await),
+        slot_state::BookRefusal::NoDatabase
+    );
     assert_eq!(house.view(ten.room), slot_state::RoomView::default());
 }

@@ -1,13 +1,11 @@
 //! MySQL as the store that decides, when it does not answer.
 
-mod house;
-
 use std::time::Duration;
 
 use slot_state::EndReason;
 use support::{FaultProxy, MariaDb};
 
-use house::{House, LONG, slot};
+use crate::house::{House, LONG, slot};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_selection_ends_in_time_while_the_database_does_not_answer() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use support::{Certificate, Gateway, GatewayBuilder, Nginx, WebProxy, WebProxyBuilder, WebServer};
 
-use crate::examined::{SECRET, Visit};
+use super::examined::{SECRET, Visit};
 
 /// Holds are kept in memory in these tests.
 const ASIDE: [&str; 1] = ["configuration.meaning warning"];
@@ -89,7 +89,7 @@ async fn the_lines_that_are_pasted_mend_a_real_nginx_over_tls() {
     let mended = behind(&format!("{manual}\n{}", found.paste("address.proxies"))).await;
     assert_troubles(&visit, &mended.ws_url(), &[]).await;
 
-    let distrustful = crate::address::visit();
+    let distrustful = self::visit();
     let trouble = ("address.upgrade failed", "certificate");
     assert_troubles(&distrustful, &mended.ws_url(), &[trouble]).await;
 }

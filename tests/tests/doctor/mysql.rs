@@ -2,7 +2,7 @@
 
 use support::{MariaDb, run_slotcast};
 
-use crate::examined::Visit;
+use super::examined::Visit;
 
 /// No gateway runs in these tests.
 const ASIDE: [&str; 1] = ["address.upgrade warning"];

@@ -3,7 +3,7 @@
 use redis::Value;
 use support::RedisServer;
 
-use crate::examined::{SECRET, Visit};
+use super::examined::{SECRET, Visit};
 
 /// With Redis alone bookings are refused, and no gateway runs in these tests.
 const ASIDE: [&str; 2] = ["configuration.meaning warning", "address.upgrade warning"];

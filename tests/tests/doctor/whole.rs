@@ -2,8 +2,8 @@
 
 use support::{Gateway, RedisServer, WebProxy};
 
-use crate::examined::{SECRET, Visit};
-use crate::mysql::{complete_site, maria};
+use super::examined::{SECRET, Visit};
+use super::mysql::{complete_site, maria};
 
 #[tokio::test]
 async fn where_all_is_well_every_check_is_ok_and_the_code_is_0() {

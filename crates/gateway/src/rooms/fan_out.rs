@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use slot_state::RoomView;
 
-use super::hub::{Has, Hub, LiveRoom};
+use super::hub::{Has, Hub, LiveRoom, RoomState};
 use crate::protocol::server_frame::ServerFrame;
 use crate::session::Offered;
 
@@ -14,7 +15,7 @@ use crate::session::Offered;
 const CHUNK: usize = 128;
 
 /// What a round sends, and whom to.
-struct Round {
+pub(super) struct Round {
     frame: Bytes,
     rev: u64,
     /// Who has what this frame continues.
@@ -27,8 +28,12 @@ struct Round {
 pub(super) async fn run(hub: Arc<Hub>, live: Arc<LiveRoom>) {
     loop {
         live.changed.notified().await;
-        if let Some(round) = next_round(&hub, &live) {
-            send(&hub, &live, &round).await;
+        bring_up_to_date(&hub, &live);
+        let due = std::mem::take(&mut live.state.lock().due);
+        for round in &due {
+            send(&hub, &live, round).await;
+        }
+        if !due.is_empty() {
             tokio::time::sleep(hub.coalesce).await;
         }
         if live.state.lock().ended {
@@ -37,16 +42,27 @@ pub(super) async fn run(hub: Arc<Hub>, live: Arc<LiveRoom>) {
     }
 }
 
-fn next_round(hub: &Hub, live: &LiveRoom) -> Option<Round> {
-    let view = hub.picture.view(live.room);
-    let mut state = live.state.lock();
+/// Takes into the room what the picture shows, and leaves what that is to its subscribers for the fan-out to send.
+pub(super) fn bring_up_to_date(hub: &Hub, live: &LiveRoom) {
+    let _updating = live.updating.lock();
+    if live.may_differ.swap(false, Ordering::AcqRel) {
+        let view = hub.picture.view(live.room);
+        let mut state = live.state.lock();
+        let round = advance(hub, live, &mut state, view);
+        state.due.extend(round);
+    }
+}
+
+fn advance(hub: &Hub, live: &LiveRoom, state: &mut RoomState, view: RoomView) -> Option<Round> {
     if live.read_anew.swap(false, Ordering::AcqRel) {
         state.view = view;
         state.epoch = hub.current_epoch();
         state.rev = 0;
         state.snapshot = None;
         state.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.has = Has::Nothing);
-        let frame = hub.snapshot(live, &mut state);
+        // Nobody has what these would continue.
+        state.due.clear();
+        let frame = hub.snapshot(live, state);
         return Some(Round { frame, rev: 0, to: Has::Nothing, is_of_booked: true });
     }
     let diff = state.view.diff(&view)?;

@@ -1,5 +1,6 @@
 //! Who looks at which room, and up to which revision each has seen it. Sessions subscribe here; the fan-out of each
-//! live room runs as one task. Lock order: the picture's, then the hub's map, then a room's, then a connection's.
+//! live room runs as one task. Lock order: a room's `updating`, the picture's, the hub's map, a room's state, a
+//! connection's.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use slab::Slab;
 use slot_state::{AppointmentRef, Picture, Room, RoomView, SlotTime, Storage};
+use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 
-use super::fan_out;
+use super::fan_out::{self, Round};
 use crate::observe::metrics::Metrics;
 use crate::protocol::server_frame::ServerFrame;
 use crate::session::Connection;
@@ -33,7 +35,11 @@ pub struct Hub {
 pub(super) struct LiveRoom {
     pub(super) room: Room,
     pub(super) state: Mutex<RoomState>,
+    /// One at a time brings `state` up to the picture, so that no older view replaces a newer one.
+    pub(super) updating: Mutex<()>,
     /// The picture may show something else than `state.view`.
+    pub(super) may_differ: AtomicBool,
+    /// The fan-out has something to look at.
     pub(super) changed: Notify,
     /// Everybody needs a snapshot.
     pub(super) read_anew: AtomicBool,
@@ -46,6 +52,8 @@ pub(super) struct RoomState {
     pub(super) subscribers: Slab<Subscriber>,
     /// The encoding of the view at this revision, made when first needed.
     pub(super) snapshot: Option<Bytes>,
+    /// What the fan-out has to send to reach this revision, oldest first.
+    pub(super) due: SmallVec<[Round; 1]>,
     /// Nobody looks any more, and the room is out of the map.
     pub(super) ended: bool,
 }
@@ -100,6 +108,8 @@ impl Hub {
         let own = self.own_booking(room, exclude.as_deref());
         loop {
             let live = self.live_room(room);
+            // Who was told that a change is done finds it in what it subscribes to afterwards.
+            fan_out::bring_up_to_date(self, &live);
             let mut state = live.state.lock();
             // Between the map and this lock the last subscriber may have left.
             if !state.ended {
@@ -129,7 +139,7 @@ impl Hub {
         if created {
             self.metrics.rooms.inc();
             // What changed between the view and the map entry was told to nobody.
-            live.changed.notify_one();
+            live.look_again();
             tokio::spawn(fan_out::run(self.clone(), live.clone()));
         }
         live
@@ -155,6 +165,7 @@ impl Hub {
     pub fn sync(&self, subscription: &Subscription, id: Option<&Value>) {
         let own = self.own_booking(subscription.room, subscription.exclude.as_deref());
         let Some(live) = self.rooms.get(&subscription.room).map(|live| live.clone()) else { return };
+        fan_out::bring_up_to_date(self, &live);
         self.send_snapshot(&live, &mut live.state.lock(), subscription, own, id);
     }
 
@@ -166,7 +177,7 @@ impl Hub {
     /// The room may look different now. Called under the picture's lock.
     pub fn room_changed(&self, room: Room) {
         if let Some(live) = self.rooms.get(&room) {
-            live.changed.notify_one();
+            live.look_again();
         }
     }
 
@@ -175,7 +186,7 @@ impl Hub {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         for live in &self.rooms {
             live.read_anew.store(true, Ordering::Release);
-            live.changed.notify_one();
+            live.look_again();
         }
     }
 
@@ -258,7 +269,27 @@ impl Hub {
 
 impl LiveRoom {
     fn new(room: Room, view: RoomView, epoch: u64) -> Self {
-        let state = RoomState { view, epoch, rev: 0, subscribers: Slab::new(), snapshot: None, ended: false };
-        LiveRoom { room, state: Mutex::new(state), changed: Notify::new(), read_anew: AtomicBool::new(false) }
+        let state = RoomState {
+            view,
+            epoch,
+            rev: 0,
+            subscribers: Slab::new(),
+            snapshot: None,
+            due: SmallVec::new(),
+            ended: false,
+        };
+        LiveRoom {
+            room,
+            state: Mutex::new(state),
+            updating: Mutex::new(()),
+            may_differ: AtomicBool::new(false),
+            changed: Notify::new(),
+            read_anew: AtomicBool::new(false),
+        }
+    }
+
+    fn look_again(&self) {
+        self.may_differ.store(true, Ordering::Release);
+        self.changed.notify_one();
     }
 }

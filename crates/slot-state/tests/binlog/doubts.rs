@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use support::{FaultProxy, MariaDb};
 
+use super::{NEVER, RIGHT, ROWS, book, followed_by, following, open, shows_booked, site, site_with};
 use crate::house::{room, slot};
-use crate::{NEVER, RIGHT, ROWS, book, followed_by, following, open, shows_booked, site, site_with};
 
 /// As a site has it.
 const SWEEP: Duration = Duration::from_millis(200);

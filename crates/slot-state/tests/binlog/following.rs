@@ -2,8 +2,8 @@
 
 use support::holds_for;
 
+use super::{RIGHT, ROWS, book, booking, followed_by, following, shows_booked, site, site_with};
 use crate::house::{room, slot, slot_in};
-use crate::{RIGHT, ROWS, book, booking, followed_by, following, shows_booked, site, site_with};
 
 const TABLE: &str = "wp_appointease_appointments";
 

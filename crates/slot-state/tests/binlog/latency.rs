@@ -5,8 +5,8 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use tokio::time::{Instant, sleep};
 
+use super::{RIGHT, ROWS, booking, followed_by, open, site_with};
 use crate::house::{room, slot};
-use crate::{RIGHT, ROWS, booking, followed_by, open, site_with};
 
 const BOOKINGS: u64 = 300;
 

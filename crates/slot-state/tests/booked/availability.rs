@@ -3,8 +3,8 @@
 use slot_state::Availability;
 use support::{RedisServer, eventually};
 
+use super::{NEVER, OFTEN, book, cancel, open, shows_booked, site};
 use crate::house::{House, SOON, room, slot};
-use crate::{NEVER, OFTEN, book, cancel, open, shows_booked, site};
 
 const KEY: &str = "appointease_avail_2031-03-09_7";
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use support::{eventually, holds_for};
 
+use super::{booked, open, site};
 use crate::house::{SOON, room};
-use crate::{booked, open, site};
 
 const SWEEP: Duration = Duration::from_millis(200);
 const BOOKINGS_PER_ROOM: usize = 8;

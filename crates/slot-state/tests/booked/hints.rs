@@ -5,8 +5,8 @@ use std::time::Duration;
 use slot_state::EndReason;
 use support::{RedisServer, eventually, holds_for};
 
+use super::{NEVER, SOON, book, booked, cancel, open, shows_booked, site};
 use crate::house::{named, room, slot, slot_in};
-use crate::{NEVER, SOON, book, booked, cancel, open, shows_booked, site};
 
 #[tokio::test]
 async fn a_word_of_the_plugin_has_the_room_read_at_once() {

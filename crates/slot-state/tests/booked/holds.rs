@@ -5,8 +5,8 @@ use std::time::Duration;
 use slot_state::{EndReason, HoldKind};
 use support::{MariaDb, RedisServer, eventually, holds_for};
 
+use super::{OFTEN, book, cancel, open, shows_booked, site};
 use crate::house::{House, SOON, active_key, lock_key, room, slot};
-use crate::{OFTEN, book, cancel, open, shows_booked, site};
 
 async fn is_given_back(house: &House, maria: &MariaDb) {
     house.bookings.look_at(room(7)).await.expect("it can be read");

@@ -5,8 +5,8 @@ use jiff::tz::{TimeZone, offset};
 use slot_state::{Calendar, ClosedDay, EmployeeId, Room, parse_date};
 use support::{MariaDb, WordPress, eventually};
 
+use super::{OFTEN, config, open};
 use crate::house::{House, SOON, room};
-use crate::{OFTEN, config, open};
 
 fn on(date: &str, employee: u64) -> Room {
     let (date, employee) = (parse_date(date), EmployeeId::new(employee));
@@ -98,7 +98,7 @@ async fn without_settings_or_with_garbage_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_zone_that_is_configured_holds_whatever_the_site_says() {
-    let maria = crate::site().await;
+    let maria = super::site().await;
     maria
         .run("INSERT INTO wp_options (option_name, option_value) VALUES ('timezone_string', 'Pacific/Kiritimati')")
         .await;
@@ -112,7 +112,7 @@ async fn a_zone_that_is_configured_holds_whatever_the_site_says() {
 
 #[tokio::test]
 async fn a_table_that_may_not_be_read_holds_up_nothing() {
-    let maria = crate::site().await;
+    let maria = super::site().await;
     maria.run("CREATE TABLE wp_appointease_blackouts (start_date date, end_date date)").await;
     maria.run("CREATE USER clerk@'%' IDENTIFIED BY 'clerk'").await;
     maria.run("CREATE USER clerk@localhost IDENTIFIED BY 'clerk'").await;
@@ -128,9 +128,9 @@ async fn a_table_that_may_not_be_read_holds_up_nothing() {
         mysql.url = maria.url_as("clerk", "clerk");
     }
     let house = House::with(clerks);
-    crate::book(&maria, room(7).slot("10:00".parse().expect("a time"))).await;
+    super::book(&maria, room(7).slot("10:00".parse().expect("a time"))).await;
     eventually("the room is read", SOON, async || house.bookings.look_at(room(7)).await.ok()).await;
-    crate::shows_booked(&house, room(7), &["10:00"]).await;
+    super::shows_booked(&house, room(7), &["10:00"]).await;
 }
 
 fn fixed_grid() -> slot_state::Grid {

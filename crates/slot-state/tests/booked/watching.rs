@@ -3,8 +3,8 @@
 use slot_state::AppointmentRef;
 use support::{RedisServer, eventually, holds_for};
 
+use super::{NEVER, OFTEN, book, book_at, booked, cancel, config, open, set, shows_booked, site};
 use crate::house::{House, SOON, room, slot, slot_in};
-use crate::{NEVER, OFTEN, book, book_at, booked, cancel, config, open, set, shows_booked, site};
 
 #[tokio::test]
 async fn the_first_look_at_a_room_reads_it_and_a_sweep_keeps_it_true() {

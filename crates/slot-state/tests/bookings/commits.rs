@@ -13,7 +13,7 @@ use support::{FaultProxy, MariaDb, Towards, eventually};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::Site;
+use super::Site;
 use crate::house::{House, LONG, SOON, book_refusal, new_booking, slot};
 
 /// Every step of a booking that another program could see.
@@ -144,7 +144,7 @@ impl Gateway {
         let folder = TempDir::with_prefix("slotcast-booking-").expect("a temporary folder");
         let own = std::env::current_exe().expect("this test's own program");
         let child = Command::new(own)
-            .args(["--exact", "commits::books_in_a_process_of_its_own", "--ignored", "--nocapture"])
+            .args(["--exact", "bookings::commits::books_in_a_process_of_its_own", "--ignored", "--nocapture"])
             .env("SLOTCAST_FAIL_POINT", fail_point(&folder.path().join("stopped")))
             .env("BOOK_MYSQL", url)
             .env("BOOK_REDIS", site.redis.as_ref().map(support::RedisServer::url).unwrap_or_default())

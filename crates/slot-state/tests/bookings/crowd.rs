@@ -10,7 +10,7 @@ use slot_state::{BookError, BookRefusal, HoldError, Refusal, Slot};
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 
-use crate::Site;
+use super::Site;
 use crate::house::{House, LONG, client, new_booking, slot_in};
 
 const CLIENTS: usize = 200;
@@ -164,7 +164,7 @@ async fn one_of_a_crowd_has_each_of_a_hundred_slots() {
     let others = others(&site).await;
     crowds(site, others, 100).await;
     let site = Site::on_mysql().await.guarded().await;
-    let others = crate::crowd::others(&site).await;
+    let others = self::others(&site).await;
     crowds(site, others, 100).await;
     crowds(Site::with_redis().await, Vec::new(), 100).await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::join_all;
 use slot_state::{BookError, BookRefusal, HoldError, Refusal, Slot};
 
-use crate::Site;
+use super::Site;
 use crate::house::{House, new_booking, slot_in};
 
 const LOCK_TTL: Duration = Duration::from_millis(700);

@@ -7,8 +7,8 @@ use mysql_async::prelude::Queryable;
 use slot_state::{BookError, BookRefusal, HoldError, NewBooking, Refusal, StoreError};
 use support::{MariaDb, eventually};
 
+use super::{APPOINTMENTS, Site};
 use crate::house::{House, LONG, SOON, book_refusal, new_booking, refusal, slot};
-use crate::{APPOINTMENTS, Site};
 
 const SPARSE: &str = include_str!("../../../../tests/peers/appointments_sparse.sql");
 const DEMANDING: &str = include_str!("../../../../tests/peers/appointments_demanding.sql");

@@ -1,5 +1,5 @@
 //! A store at work in a test, with an ear on its picture. Used by every test binary of the crate.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 mod heard;
 
