@@ -23,11 +23,16 @@ fn slots() -> usize {
     std::env::var("BOOKED_SLOTS").ok().and_then(|count| count.parse().ok()).unwrap_or(SLOTS)
 }
 
-/// A site with the guard that `migrate` adds.
-async fn guarded(redis: Option<&RedisServer>) -> MariaDb {
+/// A site without the guard that `migrate` adds.
+async fn unguarded() -> MariaDb {
     let maria = MariaDb::start_with(&["--max-connections=200"]).await;
     maria.wordpress_options().await;
     maria.appointments().await;
+    maria
+}
+
+async fn guarded(redis: Option<&RedisServer>) -> MariaDb {
+    let maria = unguarded().await;
     let redis = redis.map(RedisServer::url).unwrap_or_default();
     let stores = [("SLOTCAST_MYSQL_URL", &*maria.url()), ("SLOTCAST_REDIS_URL", &redis)];
     let migrated = run_slotcast(&["migrate"], &stores).await;
@@ -36,9 +41,9 @@ async fn guarded(redis: Option<&RedisServer>) -> MariaDb {
 }
 
 /// Connections as WordPress has them, half of them at each isolation level.
-async fn writers(maria: &MariaDb) -> Vec<Conn> {
+async fn writers(maria: &MariaDb, count: usize) -> Vec<Conn> {
     let mut writers = Vec::new();
-    for number in 0..WRITERS {
+    for number in 0..count {
         let level = if number % 2 == 0 { "READ COMMITTED" } else { "REPEATABLE READ" };
         let mut writer = maria.connection().await;
         let level = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
@@ -142,7 +147,7 @@ async fn race(maria: &MariaDb, pages: &[Page], watchers: &[Page; 2], writers: &m
     }
 }
 
-async fn races(maria: MariaDb, builder: GatewayBuilder) {
+async fn races(maria: MariaDb, builder: GatewayBuilder, others: usize) {
     // A machine that others use, too, may take its time for a crowd.
     let builder = builder.with("mysql.url", maria.url()).with("mysql.command_timeout_ms", 10_000);
     let (one, other) = tokio::join!(builder.clone().start(), builder.start());
@@ -153,7 +158,7 @@ async fn races(maria: MariaDb, builder: GatewayBuilder) {
         pages.push(Page::of([&one, &other][number % 2], &format!("browser-{number}")).await);
     }
     let watchers = [Page::of(&one, "watcher-1").await, Page::of(&other, "watcher-2").await];
-    let mut writers = writers(&maria).await;
+    let mut writers = writers(&maria, others).await;
     for number in 0..slots() {
         race(&maria, &pages, &watchers, &mut writers, number).await;
     }
@@ -166,6 +171,14 @@ async fn races(maria: MariaDb, builder: GatewayBuilder) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_all_has_the_slot() {
     let redis = RedisServer::start().await;
-    races(guarded(Some(&redis)).await, Gateway::builder().redis_at(&redis.url())).await;
-    races(guarded(None).await, Gateway::builder()).await;
+    races(guarded(Some(&redis)).await, Gateway::builder().redis_at(&redis.url()), WRITERS).await;
+    races(guarded(None).await, Gateway::builder(), WRITERS).await;
+}
+
+/// Where duplicates keep the guard away, what our own writers share decides between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_guard_one_of_all_our_own_has_the_slot() {
+    let redis = RedisServer::start().await;
+    races(unguarded().await, Gateway::builder().redis_at(&redis.url()), 0).await;
+    races(unguarded().await, Gateway::builder(), 0).await;
 }

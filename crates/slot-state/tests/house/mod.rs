@@ -32,6 +32,13 @@ pub(crate) struct House {
     _tasks: JoinSet<()>,
 }
 
+/// A database as the tests use it, swept often.
+pub(crate) fn mysql(url: String, command_timeout: Duration) -> MySqlConfig {
+    let sweep_every = Duration::from_millis(200);
+    let (table_prefix, appointments_table) = ("wp_".to_owned(), None);
+    MySqlConfig { url, table_prefix, appointments_table, command_timeout, sweep_every }
+}
+
 impl House {
     /// Opens what the configuration names, without waiting for anything.
     pub(crate) fn open(redis_url: Option<String>, lock_ttl: Duration) -> Self {
@@ -40,11 +47,7 @@ impl House {
 
     /// On this MariaDB, alone or behind a Redis.
     pub(crate) fn on_mysql(redis_url: Option<String>, url: String, lock_ttl: Duration) -> Self {
-        let command_timeout = Duration::from_secs(2);
-        let sweep_every = Duration::from_millis(200);
-        let (table_prefix, appointments_table) = ("wp_".to_owned(), None);
-        let mysql = MySqlConfig { url, table_prefix, appointments_table, command_timeout, sweep_every };
-        Self::with_stores(redis_url, Some(mysql), lock_ttl)
+        Self::with_stores(redis_url, Some(mysql(url, Duration::from_secs(2))), lock_ttl)
     }
 
     /// Opens what the configuration names, without waiting for anything.
