@@ -22,6 +22,7 @@ use crate::http::{Listener, Server, Tls, TlsFailure};
 use crate::observe::metrics::{CodeLabel, KindLabel, Metrics};
 use crate::observe::operations::Recent;
 use crate::observe::window::Ending;
+use crate::observe::{pulse, sampling};
 use crate::outbox::Courier;
 use crate::presence::Presence;
 use crate::protocol::server_frame::ServerFrame;
@@ -142,6 +143,7 @@ pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
     let patience = services.server.load().drain();
     shutdown::drain(&services, server, patience).await;
     tasks.shutdown().await;
+    sampling::tell();
     tracing::info!(event = "stopped");
     Ok(())
 }
@@ -190,6 +192,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> 
     picture.watch(weak);
     tasks.spawn(presence.clone().run());
     tasks.spawn(connections.clone().run());
+    tasks.spawn(pulse::run(metrics.clone()));
     let wordpress = config.legacy.upstream.as_ref().map(WordPress::new);
     let courier =
         outbox.map(|outbox| Courier::new(outbox, wordpress.as_ref(), &config.security, metrics.clone()));
@@ -271,6 +274,7 @@ impl Watcher for Watching {
     }
 
     fn hold_ended(&self, ended: HoldEnded) {
+        self.metrics.count_end(&ended);
         if !ended.late.is_zero() {
             self.metrics.expiry_lag.observe(ended.late.as_secs_f64());
             self.recent.expiry_lag.note(ended.late, Ending::Well);
@@ -304,6 +308,7 @@ impl Watcher for Watching {
                 self.metrics.store_time.observe(time.as_secs_f64());
                 self.recent.store_time.note(time, Ending::Well);
             }
+            Observation::StoreDown(store) => self.metrics.count_outage(store.as_str()),
             Observation::StoreError(kind) => {
                 _ = self.metrics.store_errors.get_or_create(&KindLabel { kind }).inc()
             }

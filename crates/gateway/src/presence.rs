@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use crate::protocol::server_frame::{ServerFrame, hold_name};
+use crate::protocol::server_frame::ServerFrame;
 use crate::session::Connection;
 
 /// How often selections are renewed.
@@ -81,7 +81,7 @@ impl Client {
     }
 
     fn tell_released(&self, slot: Slot, kind: HoldKind, reason: &'static str, except: Option<ActorId>) {
-        let hold = hold_name(kind);
+        let hold = kind.as_str();
         let frame = ServerFrame::Released { room: slot.room.into(), time: slot.time, hold, reason }.encode();
         for connection in self.connections.iter().filter(|connection| Some(connection.id) != except) {
             connection.send(&frame);
@@ -162,10 +162,8 @@ impl Presence {
     pub fn on_hold_ended(&self, ended: &HoldEnded) {
         let Some(mut entry) = self.clients.get_mut(&ended.client) else { return };
         let reason = match ended.why {
-            EndReason::Expired => "expired",
-            EndReason::Superseded => "superseded",
-            EndReason::Lost | EndReason::Vanished => "lost",
-            EndReason::Booked => "booked",
+            EndReason::Vanished => EndReason::Lost.as_str(),
+            why => why.as_str(),
         };
         if ended.kind == HoldKind::Selection {
             let alive = entry.is_alive();

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::hold::{ActorId, HoldKind, Lock, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
-use crate::store::Storage;
+use crate::store::{Storage, StorageMode};
 
 /// Facts about one room that became true together, and are shown together.
 #[derive(Debug, Clone)]
@@ -91,6 +91,23 @@ pub enum EndReason {
     Booked,
 }
 
+impl EndReason {
+    /// All there are.
+    pub const ALL: [EndReason; 5] =
+        [EndReason::Expired, EndReason::Superseded, EndReason::Lost, EndReason::Vanished, EndReason::Booked];
+
+    /// A short stable name for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::Expired => "expired",
+            EndReason::Superseded => "superseded",
+            EndReason::Lost => "lost",
+            EndReason::Vanished => "vanished",
+            EndReason::Booked => "booked",
+        }
+    }
+}
+
 /// Something worth counting.
 #[derive(Debug, Clone, Copy)]
 pub enum Observation {
@@ -98,6 +115,8 @@ pub enum Observation {
     EventLag(Duration),
     /// One script's or command's round trip.
     StoreTime(Duration),
+    /// A store that was well is not any more: away, or it takes no writes.
+    StoreDown(StorageMode),
     /// A store did not answer well; the kind.
     StoreError(&'static str),
     /// The database refuses a booking for good, with an error of this number; 0 where slotcast itself sees why.

@@ -91,6 +91,16 @@ pub enum HoldKind {
     Lock,
 }
 
+impl HoldKind {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldKind::Selection => "selection",
+            HoldKind::Lock => "lock",
+        }
+    }
+}
+
 /// Asks for a selection. The client's other selection in the room ends in the same atomic step.
 #[derive(Debug, Clone)]
 pub struct SelectAsk {

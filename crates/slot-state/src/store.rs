@@ -80,6 +80,9 @@ pub enum StorageMode {
 }
 
 impl StorageMode {
+    /// All there are.
+    pub const ALL: [StorageMode; 3] = [StorageMode::Redis, StorageMode::Mysql, StorageMode::Memory];
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -134,6 +137,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// All that [`Self::kind`] says.
+    pub const KINDS: [&str; 5] = ["timeout", "away", "refusing", "elsewhere", "strange"];
+
     /// A short stable name for logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {

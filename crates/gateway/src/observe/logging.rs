@@ -16,6 +16,7 @@ use tracing_subscriber::{Registry, reload};
 
 use super::log_line::Line;
 use super::log_writer::{self, LogGuard};
+use super::sampling;
 use crate::config::{Log, LogFormat, LogLevels};
 
 /// A line's buffer is kept between lines, but not one that a huge line has grown.
@@ -96,6 +97,9 @@ where
     W: Fn(&str) + 'static,
 {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if sampling::is_left_out(event) {
+            return;
+        }
         thread_local! {
             static LINE: RefCell<Line> = RefCell::default();
         }

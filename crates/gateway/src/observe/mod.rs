@@ -5,4 +5,7 @@ mod log_writer;
 pub mod logging;
 pub mod metrics;
 pub mod operations;
+mod process;
+pub(crate) mod pulse;
+pub(crate) mod sampling;
 pub mod window;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use slot_state::{Availability, HoldKind, Room, RoomView, SlotTime, Storage, ViewDiff};
+use slot_state::{Availability, Room, RoomView, SlotTime, Storage, ViewDiff};
 
 use super::booking::WrongFields;
 use super::frame;
@@ -167,14 +167,6 @@ impl From<Storage> for StorageName {
             redis_status: storage.redis_status(),
             stale: storage.stale(),
         }
-    }
-}
-
-/// A hold's kind as frames name it.
-pub fn hold_name(kind: HoldKind) -> &'static str {
-    match kind {
-        HoldKind::Selection => "selection",
-        HoldKind::Lock => "lock",
     }
 }
 

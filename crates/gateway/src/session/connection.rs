@@ -45,6 +45,21 @@ pub enum CloseCode {
     NoAnswer = 4408,
 }
 
+impl CloseCode {
+    /// All that a connection can be closed with.
+    pub const ALL: [CloseCode; 9] = [
+        CloseCode::Shutdown,
+        CloseCode::Framing,
+        CloseCode::Binary,
+        CloseCode::NotUtf8,
+        CloseCode::Policy,
+        CloseCode::TooBig,
+        CloseCode::Internal,
+        CloseCode::Unauthorized,
+        CloseCode::NoAnswer,
+    ];
+}
+
 /// What became of a frame that may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {

@@ -14,7 +14,7 @@ use super::link::{Trouble, take};
 use super::queries::room_params;
 use super::sheet::Sheet;
 use super::transients::{option_name, timeout_name};
-use crate::event::{Absence, Source};
+use crate::event::{Absence, Observation, Source};
 use crate::slot::{Room, Slot};
 use crate::store::{Storage, StorageMode, StoreError};
 
@@ -183,7 +183,10 @@ impl MySqlStore {
         }
         self.storage.send_replace(now);
         match &error {
-            Some(error) => tracing::warn!(event = "store_down", storage = "mysql", error = %error),
+            Some(error) => {
+                self.picture.observe(Observation::StoreDown(StorageMode::Mysql));
+                tracing::warn!(event = "store_down", storage = "mysql", error = %error);
+            }
             None => tracing::info!(event = "store_up", storage = "mysql"),
         }
         self.picture.storage_changed(now);

@@ -44,7 +44,11 @@ pub(super) fn missing_flags(current: &str) -> String {
 }
 
 impl Feed {
-    pub(super) fn as_str(self) -> &'static str {
+    /// All there are.
+    pub const ALL: [Feed; 3] = [Feed::Notifications, Feed::Tracking, Feed::Polling];
+
+    /// A short stable name for `/health` and metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
             Feed::Notifications => "notifications",
             Feed::Tracking => "tracking",

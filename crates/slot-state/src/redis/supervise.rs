@@ -16,7 +16,7 @@ use super::events::{self, Feed, Flags, Listener, Subscription};
 use super::link::Backoff;
 use crate::event::{Absence, Observation};
 use crate::slot::Slot;
-use crate::store::{Storage, StoreError};
+use crate::store::{Storage, StorageMode, StoreError};
 
 /// How often the probe key is written, and all is looked at where there is no feed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -96,6 +96,7 @@ impl Supervisor {
     async fn keep_probing(self: Arc<Self>) {
         let mut ticks = ticker(PROBE_EVERY);
         let mut away = false;
+        let mut was_well = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -114,6 +115,12 @@ impl Supervisor {
                 self.store.readings.doubt();
             }
             away = written.is_err();
+            // Also while another store decides.
+            let is_well = matches!(written, Ok(()) | Err(StoreError::Elsewhere));
+            if was_well && !is_well {
+                self.store.picture.observe(Observation::StoreDown(StorageMode::Redis));
+            }
+            was_well = is_well;
             self.store.feed.set_error(written.as_ref().err().cloned());
             self.update(written.err());
         }
