@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use support::{Certificate, Gateway, PATIENCE, Page, RedisServer, eventually, run_slotcast, slotcast_binary};
+use support::{
+    Certificate, Gateway, PATIENCE, Page, RedisServer, eventually, run_slotcast, slotcast_binary, yaml,
+};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -137,19 +139,6 @@ async fn the_health_check_finds_a_gateway_on_a_socket_file_or_behind_tls() {
     let output = run_slotcast(&["healthcheck", "--listen", &listen], &tls).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     Page::of(&gateway, "alice").await;
-}
-
-/// YAML as JSON, by Python's parser.
-async fn yaml(file: &Path) -> Value {
-    let program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
-    let output = Command::new("/usr/bin/python3")
-        .args(["-c", program])
-        .arg(file)
-        .output()
-        .await
-        .expect("python3 is installed");
-    assert!(output.status.success(), "{}", told(&output));
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 #[tokio::test]

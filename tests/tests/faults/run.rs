@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::alerts;
 use crate::crowd::{Crowd, Size};
 use crate::excuses::{Excuses, RECOVERY};
 use crate::fault::{Fault, Marks};
 use crate::history::{Answer, Violation, letter, slot_name};
 use crate::member::Selection;
+use crate::scrapes::Recording;
 use crate::servers::{Servers, Stores};
 use crate::truth::differences;
 
@@ -68,6 +70,7 @@ impl World {
     /// Plays one fault and judges it.
     pub(crate) async fn go_through(&mut self, fault: Fault, short: bool) -> Report {
         let before = self.before();
+        let recording = Recording::start(&self.servers.gateways).await;
         self.note(format!("warming up for {}", fault.name()));
         self.crowd.write_while(sleep(Duration::from_secs(if short { 3 } else { 5 }))).await;
         self.note(format!("{} strikes", fault.name()));
@@ -93,9 +96,25 @@ impl World {
             violations.push(self.crowd.history.violation(text));
         }
         self.judge(&before, &marks, &mut violations);
+        let complaint = self.judge_alerts(fault.name(), recording).await;
+        violations.extend(complaint);
         let back = turned.filter(|_| back).map(|at| at.saturating_duration_since(marks.healed));
         let row = self.row(fault, &before, &marks, agreed, back, violations.len());
         Report { row, violations }
+    }
+
+    /// Writing goes on for so long, and nothing happens that anybody should be woken for.
+    pub(crate) async fn stay_quiet(&mut self, time: Duration) -> Vec<Violation> {
+        let recording = Recording::start(&self.servers.gateways).await;
+        self.note("nothing goes wrong".into());
+        self.crowd.write_while(sleep(time)).await;
+        self.judge_alerts(alerts::QUIET, recording).await.into_iter().collect()
+    }
+
+    async fn judge_alerts(&self, name: &str, recording: Recording) -> Option<Violation> {
+        let series = alerts::worth_keeping(recording.end());
+        alerts::keep(name, &series);
+        alerts::complaint(name, &series).await.map(|complaint| self.crowd.history.violation(complaint))
     }
 
     fn before(&self) -> Before {

@@ -1,5 +1,8 @@
 //! What an operator uses: check-config, exit codes, live and ready, health, metrics, watch.
 
+mod logs;
+mod metrics;
+
 use serde_json::Value;
 use support::{Gateway, LegacyPage, Page, RedisServer, Room, eventually, run_slotcast, spawn_slotcast};
 
