@@ -93,11 +93,12 @@ impl Series {
     pub(crate) fn of_rules(mut self, rules: &str) -> Self {
         let is_silent = |name: &str, values: &[String]| {
             ["_total", "_bucket"].iter().any(|end| name.ends_with(end))
-                && values.iter().all(|value| value == "0")
+                && values.iter().all(|value| ["0", "0.0"].contains(&value.as_str()))
         };
+        let words: BTreeSet<&str> = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
         self.0.retain(|series, values| {
             let name = series.split('{').next().unwrap_or_default();
-            rules.contains(name) && !is_silent(name, values)
+            words.contains(name) && !is_silent(name, values)
         });
         self
     }

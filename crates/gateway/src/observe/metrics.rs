@@ -127,7 +127,8 @@ metrics! {
     locks: Gauge = Gauge::default(), "locks", "Number of live locks on the site, the same on every gateway";
     holds_ended: Family<EndLabels, Counter> = Family::default(), "holds_ended",
         "Number of selections and locks of the site that ended, by reason: expired, superseded (given up \
-        or another chosen), booked, lost (another writer removed it), vanished (it went with its store: \
+        or another chosen), booked, lost (another writer removed it; while MySQL decides also another \
+        gateway), vanished (it went with its store: \
         flushed, evicted, restarted; its gateway puts it back where the slot is still free)";
     diffs: Counter = Counter::default(), "diffs",
         "Number of diffs encoded, each once for all subscribers of a room";

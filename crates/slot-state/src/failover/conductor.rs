@@ -10,7 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Failover;
 use super::switch::{Configured, Failure, Input, Output, Peer, Raise, Record, Store, Switch};
-use crate::store::{HoldStore, Storage, StorageMode};
+use crate::event::Observation;
+use crate::store::{HoldStore, Storage, StorageMode, StoreError};
 
 /// How often each store is asked whether it is well, and what it knows of the agreement.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
@@ -207,6 +208,7 @@ async fn probe_redis(store: Arc<Failover>) {
 
 async fn probe_mysql(store: Arc<Failover>, name: String, healthy: Arc<parking_lot::Mutex<Option<Instant>>>) {
     let mut ticks = ticks(PROBE_EVERY);
+    let mut was_well = false;
     loop {
         ticks.tick().await;
         let redis_healthy_for = (*healthy.lock()).map(|since: Instant| since.elapsed());
@@ -214,6 +216,8 @@ async fn probe_mysql(store: Arc<Failover>, name: String, healthy: Arc<parking_lo
         if seen.is_err() {
             seen = store.mysql.probe(&name, redis_healthy_for).await;
         }
+        note_mysql(&store, was_well, seen.as_ref().err());
+        was_well = seen.is_ok();
         let record = seen.as_ref().ok().map(|(record, _)| *record);
         let _ = store.messages.send(Message::Seen { store: Store::Mysql, record });
         if let Ok((_, peers)) = seen {
@@ -222,6 +226,21 @@ async fn probe_mysql(store: Arc<Failover>, name: String, healthy: Arc<parking_lo
                 let _ = store.mysql.take_salt(&salt).await;
             }
         }
+    }
+}
+
+/// While MySQL decides, its sweep says in the log how it is.
+fn note_mysql(store: &Failover, was_well: bool, error: Option<&StoreError>) {
+    let decides = store.picture.is_decided_by(StorageMode::Mysql);
+    match error {
+        Some(error) if was_well => {
+            store.picture.observe(Observation::StoreDown(StorageMode::Mysql));
+            if !decides {
+                tracing::warn!(event = "store_down", storage = "mysql", error = %error);
+            }
+        }
+        None if !was_well && !decides => tracing::info!(event = "store_up", storage = "mysql"),
+        _ => {}
     }
 }
 

@@ -184,7 +184,9 @@ impl MySqlStore {
         self.storage.send_replace(now);
         match &error {
             Some(error) => {
-                self.picture.observe(Observation::StoreDown(StorageMode::Mysql));
+                if self.alone {
+                    self.picture.observe(Observation::StoreDown(StorageMode::Mysql));
+                }
                 tracing::warn!(event = "store_down", storage = "mysql", error = %error);
             }
             None => tracing::info!(event = "store_up", storage = "mysql"),
