@@ -7,7 +7,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::{
-    Certificate, Gateway, PATIENCE, Page, RedisServer, eventually, run_slotcast, slotcast_binary, yaml,
+    Certificate, Gateway, NodeFolder, PATIENCE, Page, RedisServer, eventually, run_slotcast, slotcast_binary,
+    yaml,
 };
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -139,6 +140,21 @@ async fn the_health_check_finds_a_gateway_on_a_socket_file_or_behind_tls() {
     let output = run_slotcast(&["healthcheck", "--listen", &listen], &tls).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     Page::of(&gateway, "alice").await;
+}
+
+#[tokio::test]
+async fn the_dockerfile_has_no_instruction_that_docker_does_not_know_and_its_user_is_not_root() {
+    let folder = NodeFolder::with(&["Dockerfile"]).await;
+    let program = "import { readFileSync } from 'node:fs';
+        import linter from 'dockerfile-utils';
+        const found = (text) => linter.validate(text).map((problem) => problem.message);
+        const text = readFileSync('Dockerfile', 'utf8');
+        console.log(JSON.stringify([found(text), found(text.replace('--interval', '--intervall'))]));";
+    folder.write("lint.mjs", program);
+    let found: Value = serde_json::from_str(&folder.run(&["lint.mjs"], &[]).await).unwrap();
+    assert_eq!(found, serde_json::json!([[], ["Unknown flag: intervall"]]));
+    let user = final_stage("USER ").pop().expect("a user");
+    assert!(user.split(':').all(|number| number.parse::<u32>().is_ok_and(|number| number > 0)), "{user}");
 }
 
 #[tokio::test]
