@@ -154,7 +154,7 @@ mod tests {
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         assert_eq!(line("x_total{instance=\"a\",job=\"slotcast\"}\t"), "0 15 30+0x10");
         assert_eq!(line("y{kind=\"z\",instance=\"a\",job=\"slotcast\"}\t"), "1.5+0x12");
-        let stale = vec!["stale"; 12].join(" ");
+        let stale = ["stale"; 12].join(" ");
         assert_eq!(line("x_total{instance=\"b\",job=\"slotcast\"}\t"), format!("7 {stale}"));
         assert_eq!(line("up{instance=\"b\",job=\"slotcast\"}\t"), "1 0+0x11");
     }
