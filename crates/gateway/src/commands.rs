@@ -64,6 +64,7 @@ impl Commands {
     }
 
     /// Selects a slot because somebody clicked it.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time, outcome)))]
     pub async fn select<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, Selected> {
         let started = Instant::now();
         let outcome = match self.check_rate(Some(client), origin) {
@@ -94,6 +95,7 @@ impl Commands {
 
     /// A poll names the time its page has selected: renews it, or takes it where it is free and the client chose
     /// nothing else in the room by an explicit select since. Polls are not writes to the rate limits.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time)))]
     pub async fn keep_by_poll(&self, origin: Origin, client: Option<&ClientId>, slot: Slot, ttl: Duration) {
         let held = self.picture.selection(slot);
         let address = origin.address.countable();
@@ -137,6 +139,7 @@ impl Commands {
     }
 
     /// Releases a selection.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time, outcome)))]
     pub async fn deselect<'a>(
         &self,
         origin: Origin,
@@ -168,6 +171,7 @@ impl Commands {
     }
 
     /// Locks a slot for the checkout.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time, outcome)))]
     pub async fn lock<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, Locked> {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
@@ -187,6 +191,7 @@ impl Commands {
     }
 
     /// Gives a lock back.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time, outcome)))]
     pub async fn unlock<'a>(&self, origin: Origin, client: &'a ClientId, slot: Slot) -> Done<'a, ()> {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
@@ -239,6 +244,8 @@ impl Commands {
         let said = outcome.as_ref().map_or_else(RequestError::code, |_| "ok");
         let storage = self.storage().mode.as_str();
         let elapsed = started.elapsed();
+        #[cfg(feature = "otel")]
+        tracing::Span::current().record("outcome", said);
         self.metrics.count_request(request, said);
         let store = if request == "confirm" { self.bookings_in.as_str() } else { storage };
         self.note(request, slot.room, Some(slot.time), Some(store), elapsed, said);

@@ -181,6 +181,8 @@ fn serve(loaded: Loaded, sources: Sources) -> ExitCode {
     if let Err(error) = &ended {
         tracing::error!(event = "failed", error, "The gateway ends");
     }
+    #[cfg(feature = "otel")]
+    crate::observe::traces::end();
     drop(log);
     finish(ended)
 }

@@ -34,6 +34,7 @@ impl Commands {
     }
 
     /// What can be booked in a room.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(date = %room.date)))]
     pub async fn availability(&self, room: Room) -> Result<Availability, RequestError> {
         let started = Instant::now();
         let availability = self.bookings.availability(room).await.map_err(RequestError::from);
@@ -67,6 +68,7 @@ impl Commands {
     }
 
     /// Books a slot for good. `form` is what the request says besides, as far as it makes sense.
+    #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time, outcome)))]
     pub async fn confirm<'a>(
         &self,
         origin: Origin,

@@ -39,8 +39,14 @@ pub fn init(log: &Log) -> io::Result<(LogGuard, LevelSwitch)> {
     let write = move |line: &str| writer.write(line);
     let (levels, switch) = reload::Layer::new(filter(&log.level));
     let layer = LineLayer { format, colours, write }.with_filter(levels);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
-        .map_err(io::Error::other)?;
+    let subscriber = tracing_subscriber::registry().with(layer);
+    #[cfg(feature = "otel")]
+    let subscriber = {
+        let own = OWN_CRATES.map(|name| (name, LevelFilter::INFO));
+        let spans = super::traces::layer().map_err(io::Error::other)?;
+        subscriber.with(spans.with_filter(Targets::new().with_targets(own)))
+    };
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     log_panics();
     Ok((guard, LevelSwitch(switch)))
 }

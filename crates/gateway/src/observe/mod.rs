@@ -8,4 +8,6 @@ pub mod operations;
 mod process;
 pub(crate) mod pulse;
 pub(crate) mod sampling;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;
 pub mod window;

@@ -50,6 +50,7 @@ pub(crate) enum BookFault {
 
 impl MySqlStore {
     /// Books a slot, and finds out what became of it.
+    #[cfg_attr(feature = "spans", tracing::instrument(name = "mysql", skip_all))]
     pub(super) async fn book_for_sure(&self, ask: &NewBooking) -> Result<Booking, BookError> {
         let _under_way = self.picture.booking_under_way(ask.slot);
         let mut tried = 1;

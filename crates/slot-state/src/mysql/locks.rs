@@ -17,6 +17,7 @@ use crate::store::StoreError;
 impl MySqlStore {
     /// Grants a lock, or says why not. With `selections_here` those in the database count; else they are elsewhere,
     /// and whoever keeps them says whether they stand in the way. Says too whether the lock is new.
+    #[cfg_attr(feature = "spans", tracing::instrument(name = "mysql", skip_all))]
     pub(crate) async fn grant(
         &self,
         ask: &LockAsk,
@@ -154,6 +155,7 @@ impl MySqlStore {
     }
 
     /// Gives a lock back.
+    #[cfg_attr(feature = "spans", tracing::instrument(name = "mysql", skip_all))]
     pub(super) async fn release(&self, ask: &LockAsk) -> Result<(), HoldError> {
         let until = self.link.until();
         let (slot, rooms) = (ask.slot, [ask.slot.room]);

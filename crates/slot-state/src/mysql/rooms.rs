@@ -67,6 +67,7 @@ impl<R> Decided<R> {
 impl MySqlStore {
     /// Lets `decide` change what stands about these rooms (sorted), and tells the picture. `decide` may be called more
     /// than once, each time with what is there then.
+    #[cfg_attr(feature = "spans", tracing::instrument(name = "mysql", skip_all))]
     pub(super) async fn change<R>(
         &self,
         rooms: &[Room],

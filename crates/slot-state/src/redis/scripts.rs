@@ -109,6 +109,7 @@ impl Scripts {
 
     /// Calls a script with the storage key, the epoch and the gateway's name before `keys` and `args`, where Redis
     /// decides; else [`StoreError::Elsewhere`], and nothing is changed.
+    #[cfg_attr(feature = "spans", tracing::instrument(name = "redis", skip_all))]
     pub(super) async fn call(
         &self,
         script: &Script,
