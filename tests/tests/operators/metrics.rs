@@ -82,7 +82,7 @@ fn matchers(inner: &str) -> Vec<(&str, Vec<&str>)> {
     let parts = inner.split(',').filter(|part| !part.is_empty());
     parts
         .map(|part| {
-            let (label, values) = part.split_once(['=', '!']).unwrap_or_else(|| panic!("{inner}"));
+            let (label, values) = part.trim().split_once(['=', '!']).unwrap_or_else(|| panic!("{inner}"));
             let values = values.trim_start_matches(['=', '~']).trim_matches('"');
             (label, values.split('|').collect())
         })

@@ -24,8 +24,19 @@ use crate::session::CloseCode;
 /// From 50 µs to 3 s.
 const LATENCY_BUCKETS: [f64; 15] =
     [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
-/// Why a handshake is refused.
-const REFUSALS: [&str; 6] = ["address_full", "draining", "full", "handshake", "origin", "tls_handshakes"];
+/// Why somebody is not let in.
+const REFUSALS: [&str; 10] = [
+    "address_full",
+    "draining",
+    "full",
+    "handshake",
+    "handshakes",
+    "head_too_large",
+    "head_too_late",
+    "open_files",
+    "origin",
+    "tls_handshakes",
+];
 /// How requests end that alerts look for.
 const OUTCOMES: [&str; 4] = ["ok", "internal", "rate_limited", "store_unavailable"];
 
@@ -111,8 +122,9 @@ metrics! {
     connections_opened: Counter = Counter::default(), "connections_opened",
         "Number of WebSocket connections accepted since the start";
     connections_refused: Family<KindLabel, Counter> = Family::default(), "connections_refused",
-        "Number of handshakes refused, by reason: a limit (full, address_full, tls_handshakes), a page of \
-        a foreign origin, no WebSocket handshake, or a gateway that is leaving (draining)";
+        "Number of connections and requests refused before anything was done for them, by reason: a limit \
+        (full, address_full, handshakes, open_files), a page of a foreign origin, a head that is no \
+        WebSocket handshake, too large or too late, or a gateway that is leaving (draining)";
     connections_closed: Family<CodeLabel, Counter> = Family::default(), "connections_closed",
         "Number of connections closed by the server, by close code: 1001 at a restart, 1002 to 1009 for \
         frames that break the rules or come far too fast, 1011 for a fault of this server or a reader \
