@@ -178,3 +178,21 @@ async fn without_a_store_writes_are_refused_and_reads_answered() {
     refused.assert_rest_error(503, "store_unavailable");
     assert_eq!(rest.rest_get("/selections", &query).await.json, json!({"selections": []}));
 }
+
+#[tokio::test]
+async fn an_image_on_a_foreign_page_holds_nothing_by_its_visitors_hands() {
+    let (gateway, room) = (Gateway::start().await, Room::tomorrow_of(3));
+    for (site, client, held) in [
+        ("cross-site", "ann", json!([])),
+        ("same-site", "bob", json!([])),
+        ("same-origin", "cid", json!([SLOT])),
+        ("none", "cid", json!([SLOT])),
+    ] {
+        let page = LegacyPage::of(&gateway).with_header("sec-fetch-site", site);
+        let query = [("date", room.date.as_str()), ("employee_id", "3"), ("client_id", client)];
+        let poll = page.rest_get("/slots/poll", &[&query[..], &[("selected_time", SLOT)]].concat()).await;
+        assert_eq!(poll.status, 200, "{poll:?}");
+        let seen = page.rest_get("/selections", &query).await;
+        assert_eq!(seen.json["selections"], held, "{site}");
+    }
+}
