@@ -53,7 +53,7 @@ async fn who_selects_what_it_locked_elsewhere_finds_the_lock_in_a_picture_that_w
     for number in 1..=50 {
         let (place, name) = (slot_in(number, "10:00"), format!("ann{number}"));
         let locked = one.lock(place, &name).await.expect("granted");
-        assert_eq!(other.select(place, &name).await, Ok(Selected::OwnLock));
+        assert_eq!(other.select(place, &name).await.expect("its own"), Selected::OwnLock);
         assert_eq!(other.picture.lock(place).map(|lock| lock.fence), Some(locked.fence));
     }
 }
