@@ -27,7 +27,8 @@ async fn selecting_and_deselecting_answer_in_the_plugins_shape() {
     assert_eq!((answer.status, &answer.json), (200, &wanted));
     watcher.eventually_active(&room, &[SLOT]).await;
 
-    let taken = rest.rest_post("/slots/select", slot(&room, SLOT, "another")).await;
+    let under_our_name = slot(&room, SLOT, "another").to_string();
+    let taken = rest.send(Method::POST, "/slotcast/slots/select", "application/json", under_our_name).await;
     taken.assert_rest_error(409, "slot_locked");
     assert_eq!(taken.json["message"], "Slot is already locked");
 

@@ -101,7 +101,7 @@ export class Polling {
   async call({ type, id, ...sent }) {
     /** @type {Frame} */
     const others = { confirm: "appointments", availability: "availability" };
-    const { status, body } = await this.post(`/wp-json/appointease/v1/${others[type] ?? `slots/${type}`}`, {
+    const { status, body } = await this.post(`/slotcast/${others[type] ?? `slots/${type}`}`, {
       ...sent,
       client_id: this.owner.clientId,
     });
