@@ -25,8 +25,8 @@ const LEASE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often they are counted where they cannot be told.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
-/// And how long they are kept there: a site that is to be told after all is told of these. What is told, the plugin remembers
-/// as long.
+/// And how long they are kept there: a site that is to be told after all is told of these. The plugin remembers as long
+/// what it was told.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// From one try to the next, at first.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
