@@ -590,9 +590,35 @@ function test_gateway(): array {
 	return result( 'gateway', 'critical', __( 'slotcast is not ready', 'slotcast' ), $text );
 }
 
+/** Whether the gateway knows the key that signs: null where it does not say. */
+function knows_key(): ?bool {
+	$beat   = array(
+		'action'         => 'heartbeat',
+		'slotcast_token' => token( 'site-health' ),
+	);
+	$answer = wp_remote_post(
+		gateway() . '/slotcast/heartbeat',
+		array(
+			'timeout' => 3,
+			'headers' => array( 'Content-Type' => 'application/json' ),
+			'body'    => wp_json_encode( $beat ),
+		)
+	);
+	$said   = json_decode( wp_remote_retrieve_body( $answer ), true );
+	return isset( $said['server_time'] ) ? 'site-health' === ( $said['client_id'] ?? '' ) : null;
+}
+
 /** Whether there is a key to sign and check with. */
 function test_key(): array {
 	$keys = keys();
+	if ( $keys && false === knows_key() ) {
+		$text = array(
+			__( 'SLOTCAST_KEY in wp-config.php is not among the gateway\'s security.token_keys.', 'slotcast' ),
+			__( 'Its tokens are of no use to pages, and bookings made at slotcast may not be acted on.', 'slotcast' ),
+			__( 'Put the same name:secret into both.', 'slotcast' ),
+		);
+		return result( 'key', 'critical', __( 'slotcast knows another key', 'slotcast' ), implode( ' ', $text ) );
+	}
 	if ( $keys && min( array_map( 'strlen', $keys ) ) >= 32 ) {
 		$text = __( 'Pages get tokens, and bookings made at slotcast are acted on.', 'slotcast' );
 		return result( 'key', 'good', __( 'slotcast shares a key with this site', 'slotcast' ), $text );

@@ -259,10 +259,10 @@ function heartbeats({ url, data, time }) {
 }
 
 /** A page whose sockets never open. */
-async function blocked() {
+async function blocked(options) {
   const browser = await page();
   browser.answers = heartbeats;
-  const rooms = browser.client.connect();
+  const rooms = browser.client.connect(options);
   const views = [];
   rooms.subscribe(DAY, 1, (view) => views.push(view));
   for (let failure = 0; failure < 3; failure++) {
@@ -288,6 +288,12 @@ test("where sockets are blocked and HTTP is not, the same calls go by polls", as
   const polls = browser.posts.filter(({ data }) => data?.appointease_poll?.time === "10:00");
   assert.equal(polls.length, 3, "each renews what is selected");
   assert.equal(polls[0].url, "http://site.test/slotcast/heartbeat");
+});
+
+test("polls go to the place of the socket, whatever its own name there, and show its token", async () => {
+  const { browser } = await blocked({ url: "wss://site.test/shop/live", token: "t" });
+  const { url, slotcast_token } = browser.posts.at(-1);
+  assert.deepEqual([url, slotcast_token], ["https://site.test/shop/slotcast/heartbeat", "t"]);
 });
 
 test("it goes on trying sockets, and returns to the first that opens", async () => {

@@ -269,6 +269,23 @@ test("a lock that another gateway knows too little of stays what it was", async 
   assert.deepEqual(views.at(-1).mine.locks, locks);
 });
 
+test("after a loss the selection is asked for last: a lock that is gone does not take its place", async () => {
+  const { browser, rooms } = await watching();
+  const holds = [
+    ["select", "11:00"],
+    ["lock", "10:00"],
+  ];
+  for (const [verb, time] of holds) {
+    rooms[verb](DAY, 1, time);
+    await browser.answersTo(verb, { type: "ok", status: `${verb}ed`, ttl: 600, fence: 3 });
+  }
+  await browser.ends();
+  await browser.passes(1_000);
+  await browser.welcomes();
+  const asked = browser.socket.of("select").map(({ time }) => time);
+  assert.deepEqual(asked, ["10:00", "11:00"]);
+});
+
 test("a reloaded page knows its lock again", async () => {
   const [local, session] = [{}, {}];
   const before = await page({ local, session });

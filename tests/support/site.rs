@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::eventually::eventually;
 use crate::family::Family;
-use crate::{Gateway, MariaDb, PATIENCE, ReservedPort, WebServer, WordPress};
+use crate::{Gateway, GatewayBuilder, KEY, MariaDb, PATIENCE, ReservedPort, SECRET, WebServer, WordPress};
 
 const PLUGIN: &str = include_str!("../../config/wordpress/slotcast.php");
 const WITNESS: &str = include_str!("../peers/witness.php");
@@ -55,9 +55,17 @@ impl Site {
         self.url("/wp-admin/admin-ajax.php")
     }
 
-    /// Serves it with this gateway beside it, sharing this key.
-    pub async fn serve(&mut self, gateway: &Gateway, key: &str) {
-        self.wordpress.define("SLOTCAST_KEY", key);
+    /// Serves it with a gateway beside it, which is on the same database and shares the tests' key.
+    pub async fn serve(&mut self, maria: &MariaDb, builder: GatewayBuilder) -> Gateway {
+        let key = format!("{KEY}:{SECRET}");
+        let gateway = builder
+            .with("mysql.url", maria.url())
+            .with("legacy.upstream", self.admin_ajax())
+            .with("security.token_keys", &key)
+            .start()
+            .await;
+        gateway.eventually_well_with_mysql().await;
+        self.wordpress.define("SLOTCAST_KEY", &key);
         self.wordpress.define("SLOTCAST_URL", &gateway.http_url());
         self.wordpress.must_use("slotcast.php", PLUGIN);
         self.wordpress.must_use("witness.php", WITNESS);
@@ -75,6 +83,7 @@ impl Site {
         let port = self.port.take().expect("a site is served once");
         let web = WebServer::nginx_with(port, gateway.addr(), &site).await;
         self.serving = Some((php, web));
+        gateway
     }
 
     /// What this kind of thing the site's hooks saw so far: `created`, `mail`.

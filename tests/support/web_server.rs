@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::eventually::eventually;
 use crate::family::Family;
-use crate::{PATIENCE, ReservedPort};
+use crate::{Certificate, PATIENCE, ReservedPort};
 
 /// What stands for the gateway in what site owners get.
 const GATEWAY: &str = "127.0.0.1:8080";
@@ -29,8 +29,7 @@ http {
     client_body_temp_path @DIR@/body; proxy_temp_path @DIR@/proxy; fastcgi_temp_path @DIR@/fastcgi;
     uwsgi_temp_path @DIR@/uwsgi; scgi_temp_path @DIR@/scgi;
     server {
-        listen 127.0.0.1:@PORT@;
-        include @DIR@/slotcast.conf;
+        listen 127.0.0.1:@PORT@ @TLS@;
         @SITE@
     }
 }
@@ -62,6 +61,7 @@ pub struct WebServer {
     // Dropped first: a live server writes into the folder while it is removed.
     _family: Family,
     port: ReservedPort,
+    is_tls: bool,
     _folder: TempDir,
 }
 
@@ -73,9 +73,24 @@ impl WebServer {
 
     /// nginx with more in its server block, on this port.
     pub(crate) async fn nginx_with(port: ReservedPort, gateway: SocketAddr, site: &str) -> Self {
+        let around = NGINX_AROUND.replace("@TLS@", "");
+        let around = around.replace("@SITE@", &format!("include @DIR@/slotcast.conf;\n{site}"));
+        Self::start_nginx(port, &around, NGINX, gateway).await
+    }
+
+    /// nginx that passes everything on over TLS, by a location with these lines and no more.
+    pub async fn nginx_over_tls(gateway: SocketAddr, lines: &str, certificate: &Certificate) -> Self {
+        let (file, key) = (certificate.file(), certificate.key());
+        let tls = format!("ssl; ssl_certificate {}; ssl_certificate_key {}", file.display(), key.display());
+        let around = NGINX_AROUND.replace("@TLS@", &tls).replace("@SITE@", "include @DIR@/slotcast.conf;");
+        let location = format!("location / {{ proxy_pass http://{GATEWAY};\n{lines}\n}}");
+        let server = Self::start_nginx(ReservedPort::new(), &around, &location, gateway).await;
+        Self { is_tls: true, ..server }
+    }
+
+    async fn start_nginx(port: ReservedPort, around: &str, snippet: &str, gateway: SocketAddr) -> Self {
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-        let around = NGINX_AROUND.replace("@SITE@", site);
-        let folder = laid_out(&port, &around, user, NGINX, gateway);
+        let folder = laid_out(&port, around, user, snippet, gateway);
         let mut nginx = Command::new("/usr/sbin/nginx");
         nginx.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("main.conf"));
         Self::start(nginx, port, folder).await
@@ -115,6 +130,11 @@ impl WebServer {
         self.port.addr()
     }
 
+    /// `ws://…/ws`, or `wss://…/ws`.
+    pub fn ws_url(&self) -> String {
+        format!("{}://{}/ws", if self.is_tls { "wss" } else { "ws" }, self.addr())
+    }
+
     async fn start(mut command: Command, port: ReservedPort, folder: TempDir) -> Self {
         let log = folder.path().join("output");
         let written = std::fs::File::create(&log).expect("a log file");
@@ -128,7 +148,7 @@ impl WebServer {
             TcpStream::connect(port.addr()).await.ok()
         })
         .await;
-        Self { _family: family, port, _folder: folder }
+        Self { _family: family, port, is_tls: false, _folder: folder }
     }
 }
 

@@ -19,15 +19,28 @@ fn on_both(redis: &RedisServer, maria: &MariaDb) -> GatewayBuilder {
     Gateway::builder().redis_at(&redis.url()).with("mysql.url", maria.url())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_is_lost_in_the_middle_of_a_booking_and_comes_back_and_nobody_notices() {
-    let mut redis = RedisServer::start().await;
-    let maria = database().await;
+/// A gateway on both stores, and a page that looks at a room.
+struct Stage {
+    redis: RedisServer,
+    maria: MariaDb,
+    gateway: Gateway,
+    room: Room,
+    ann: Page,
+}
+
+async fn staged() -> Stage {
+    let (redis, maria) = (RedisServer::start().await, database().await);
     let gateway = on_both(&redis, &maria).start().await;
     gateway.eventually_well_with_mysql().await;
     let room = Room::tomorrow_of(7);
-    let poll = LegacyPage::of(&gateway);
     let ann = Page::watching(&gateway, "ann", &room).await;
+    Stage { redis, maria, gateway, room, ann }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_lost_in_the_middle_of_a_booking_and_comes_back_and_nobody_notices() {
+    let Stage { mut redis, maria: _maria, gateway, room, ann } = staged().await;
+    let poll = LegacyPage::of(&gateway);
     let bob = Page::watching(&gateway, "bob", &room).await;
 
     // A selects 14:00 on Redis.
@@ -69,12 +82,7 @@ async fn redis_is_lost_in_the_middle_of_a_booking_and_comes_back_and_nobody_noti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_request_that_meets_the_failure_is_finished_on_mysql() {
-    let mut redis = RedisServer::start().await;
-    let maria = database().await;
-    let gateway = on_both(&redis, &maria).start().await;
-    gateway.eventually_well_with_mysql().await;
-    let room = Room::tomorrow_of(7);
-    let ann = Page::watching(&gateway, "ann", &room).await;
+    let Stage { mut redis, maria: _maria, gateway: _gateway, room, ann } = staged().await;
     redis.kill().await;
     assert_eq!(ann.select(&room, "10:00").await.assert_ok("selected").text("storage"), "mysql");
     let fence = ann.lock(&room, "10:00").await.assert_ok("locked").number("fence");
@@ -84,12 +92,7 @@ async fn the_request_that_meets_the_failure_is_finished_on_mysql() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_is_left_for_mysql() {
-    let redis = RedisServer::start().await;
-    let maria = database().await;
-    let gateway = on_both(&redis, &maria).start().await;
-    gateway.eventually_well_with_mysql().await;
-    let room = Room::tomorrow_of(7);
-    let ann = Page::watching(&gateway, "ann", &room).await;
+    let Stage { redis, maria: _maria, gateway: _gateway, room, ann } = staged().await;
     redis.pause();
     assert_eq!(ann.select(&room, "10:00").await.assert_ok("selected").text("storage"), "mysql");
     redis.resume();
@@ -116,12 +119,7 @@ async fn all_gateways_follow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_outlives_a_redis_that_lost_everything() {
-    let redis = RedisServer::start().await;
-    let maria = database().await;
-    let gateway = on_both(&redis, &maria).start().await;
-    gateway.eventually_well_with_mysql().await;
-    let room = Room::tomorrow_of(7);
-    let ann = Page::watching(&gateway, "ann", &room).await;
+    let Stage { redis, maria: _maria, gateway, room, ann } = staged().await;
     let bob = Page::watching(&gateway, "bob", &room).await;
     let fence = ann.lock(&room, "10:00").await.assert_ok("locked").number("fence");
     redis.run::<()>(&["FLUSHALL"]).await;
@@ -140,12 +138,7 @@ async fn a_lock_outlives_a_redis_that_lost_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_mysql_a_lock_is_refused_and_selecting_goes_on() {
-    let redis = RedisServer::start().await;
-    let mut maria = database().await;
-    let gateway = on_both(&redis, &maria).start().await;
-    gateway.eventually_well_with_mysql().await;
-    let room = Room::tomorrow_of(7);
-    let ann = Page::watching(&gateway, "ann", &room).await;
+    let Stage { redis: _redis, mut maria, gateway: _gateway, room, ann } = staged().await;
     maria.kill().await;
     assert_eq!(ann.select(&room, "10:00").await.assert_ok("selected").text("storage"), "redis");
     ann.lock(&room, "10:00").await.assert_error("store_unavailable");

@@ -2,9 +2,7 @@
 //! what AppointEase's hook does, through the must-use plugin, nginx and php-fpm.
 
 use serde_json::{Value, json};
-use support::{
-    Browser, Gateway, GatewayBuilder, KEY, MariaDb, Page, RedisServer, Room, SECRET, Site, Window, token_for,
-};
+use support::{Browser, Gateway, GatewayBuilder, MariaDb, Page, RedisServer, Room, Site, Window, token_for};
 
 const OURS: &str = "/slotcast/heartbeat";
 const PHPS: &str = "/wp-admin/admin-ajax.php";
@@ -24,16 +22,7 @@ async fn served() -> Whole {
 async fn served_with(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Whole {
     let (maria, redis) = (MariaDb::start().await, RedisServer::start().await);
     let mut site = Site::install(&maria).await;
-    let key = format!("{KEY}:{SECRET}");
-    let gateway = more(Gateway::builder())
-        .redis_at(&redis.url())
-        .with("mysql.url", maria.url())
-        .with("legacy.upstream", site.admin_ajax())
-        .with("security.token_keys", &key)
-        .start()
-        .await;
-    gateway.eventually_well_with_mysql().await;
-    site.serve(&gateway, &key).await;
+    let gateway = site.serve(&maria, more(Gateway::builder()).redis_at(&redis.url())).await;
     Whole { _servers: (maria, redis), gateway, site }
 }
 

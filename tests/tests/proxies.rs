@@ -11,6 +11,7 @@ use support::{Gateway, LegacyPage, PATIENCE, PageBuilder, Room, WebServer, event
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Method;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
@@ -30,7 +31,9 @@ async fn each_in_front_of(gateway: SocketAddr) -> Vec<(&'static str, WebServer)>
 #[tokio::test(flavor = "multi_thread")]
 async fn each_proxy_carries_push_polls_and_slots_and_leaves_the_rest_to_php() {
     let gateway = Gateway::start().await;
-    for (name, proxy) in each_in_front_of(gateway.addr()).await {
+    for ((name, proxy), time) in
+        each_in_front_of(gateway.addr()).await.into_iter().zip(["11:00", "12:00", "13:00"])
+    {
         let room = Room::tomorrow_of(3);
         let page = PageBuilder::at(proxy.addr()).open().await;
         page.hello(&format!("of-{name}")).await;
@@ -44,6 +47,19 @@ async fn each_proxy_carries_push_polls_and_slots_and_leaves_the_rest_to_php() {
         let asked = [("date", room.date.as_str()), ("employee_id", "3")];
         let poll = legacy.rest_get("/slots/poll", &asked).await;
         assert_eq!(poll.json["active_selections"], json!(["10:00"]), "{name}: {poll:?}");
+        // What the client asks while its WebSockets are blocked is the gateway's all the same.
+        for call in ["slots/lock", "availability", "appointments"] {
+            let fields = room.fields(&[
+                ("time", time),
+                ("client_id", name),
+                ("name", name),
+                ("email", "ann@example.com"),
+                ("idempotency_key", name),
+            ]);
+            let call = format!("/slotcast/{call}");
+            let answer = legacy.send(Method::POST, &call, "application/json", fields.to_string()).await;
+            assert_eq!(answer.status, 200, "{name}: {call}: {answer:?}");
+        }
         for path in [
             "/",
             "/wp-admin/admin-ajax.php",

@@ -27,7 +27,8 @@ async fn selecting_and_deselecting_answer_in_the_plugins_shape() {
     assert_eq!((answer.status, &answer.json), (200, &wanted));
     watcher.eventually_active(&room, &[SLOT]).await;
 
-    let taken = rest.rest_post("/slots/select", slot(&room, SLOT, "another")).await;
+    let under_our_name = slot(&room, SLOT, "another").to_string();
+    let taken = rest.send(Method::POST, "/slotcast/slots/select", "application/json", under_our_name).await;
     taken.assert_rest_error(409, "slot_locked");
     assert_eq!(taken.json["message"], "Slot is already locked");
 
@@ -177,4 +178,22 @@ async fn without_a_store_writes_are_refused_and_reads_answered() {
     let refused = rest.rest_post("/slots/select", slot(&room, SLOT, "old")).await;
     refused.assert_rest_error(503, "store_unavailable");
     assert_eq!(rest.rest_get("/selections", &query).await.json, json!({"selections": []}));
+}
+
+#[tokio::test]
+async fn an_image_on_a_foreign_page_holds_nothing_by_its_visitors_hands() {
+    let (gateway, room) = (Gateway::start().await, Room::tomorrow_of(3));
+    for (site, client, held) in [
+        ("cross-site", "ann", json!([])),
+        ("same-site", "bob", json!([])),
+        ("same-origin", "cid", json!([SLOT])),
+        ("none", "cid", json!([SLOT])),
+    ] {
+        let page = LegacyPage::of(&gateway).with_header("sec-fetch-site", site);
+        let query = [("date", room.date.as_str()), ("employee_id", "3"), ("client_id", client)];
+        let poll = page.rest_get("/slots/poll", &[&query[..], &[("selected_time", SLOT)]].concat()).await;
+        assert_eq!(poll.status, 200, "{poll:?}");
+        let seen = page.rest_get("/selections", &query).await;
+        assert_eq!(seen.json["selections"], held, "{site}");
+    }
 }

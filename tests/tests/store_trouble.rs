@@ -9,6 +9,15 @@ const SLOT: &str = "10:00";
 /// Detection, backoff and a fresh read of everything, on a busy machine.
 const HEALING: Duration = Duration::from_secs(30);
 
+/// A page that looks at a room, on a gateway on this Redis.
+async fn alice_on(redis_url: &str) -> (Gateway, Room, Page) {
+    let gateway = Gateway::builder().redis_at(redis_url).start().await;
+    gateway.eventually_ready().await;
+    let room = Room::tomorrow_of(1);
+    let alice = Page::watching(&gateway, "alice", &room).await;
+    (gateway, room, alice)
+}
+
 /// Waits until a select works again; each try counts as a refusal, not as an error of the test.
 async fn eventually_selects(page: &Page, room: &Room, time: &str) {
     eventually("selecting works again", HEALING, async || {
@@ -114,9 +123,7 @@ async fn a_redis_restarted_empty_is_filled_with_the_selections_of_present_client
 #[tokio::test]
 async fn a_redis_restarted_with_its_data_goes_on() {
     let mut redis = RedisServer::start().await;
-    let gateway = Gateway::on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (_gateway, room, alice) = alice_on(&redis.url()).await;
     let fence = alice.lock(&room, SLOT).await.assert_ok("locked").number("fence");
     redis.restart().await;
     eventually_selects(&alice, &room, "11:00").await;
@@ -129,9 +136,7 @@ async fn a_redis_restarted_with_its_data_goes_on() {
 #[tokio::test]
 async fn while_redis_is_away_rooms_are_readable_and_stale_and_writes_are_refused() {
     let mut redis = RedisServer::start().await;
-    let gateway = Gateway::on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (gateway, room, alice) = alice_on(&redis.url()).await;
     redis.php().await.select_for(&room, SLOT, "wp_1", 6).await;
     redis.php().await.select(&room, "11:00", "wp_2").await;
     alice.eventually_active(&room, &[SLOT, "11:00"]).await;
@@ -168,9 +173,7 @@ async fn while_redis_is_away_rooms_are_readable_and_stale_and_writes_are_refused
 #[tokio::test]
 async fn a_frozen_redis_is_given_up_in_time_and_used_again_when_it_thaws() {
     let redis = RedisServer::start().await;
-    let gateway = Gateway::on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (gateway, room, alice) = alice_on(&redis.url()).await;
     redis.pause();
     eventually_refused(&alice, &room, SLOT).await;
     gateway.eventually_readyz(503).await;
@@ -184,9 +187,7 @@ async fn a_frozen_redis_is_given_up_in_time_and_used_again_when_it_thaws() {
 #[tokio::test]
 async fn a_redis_that_answers_ping_but_takes_no_writes_is_down() {
     let redis = RedisServer::start().await;
-    let gateway = Gateway::on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (gateway, room, alice) = alice_on(&redis.url()).await;
     for (setting, refusing, accepting) in [("min-replicas-to-write", "1", "0"), ("maxmemory", "1", "0")] {
         redis.run::<()>(&["CONFIG", "SET", setting, refusing]).await;
         eventually_refused(&alice, &room, SLOT).await;
@@ -218,10 +219,7 @@ async fn a_gateway_starts_before_its_redis() {
 async fn half_open_lines_are_replaced() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::before(redis.addr()).await;
-    let gateway = Gateway::builder().redis_at(&format!("redis://{}", proxy.addr())).start().await;
-    gateway.eventually_ready().await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (gateway, room, alice) = alice_on(&format!("redis://{}", proxy.addr())).await;
     let breaks: [(&str, &dyn Fn()); 4] = [
         ("both directions", &|| proxy.black_hole_existing()),
         ("to the server", &|| proxy.swallow_existing(Towards::Server)),
@@ -242,10 +240,7 @@ async fn half_open_lines_are_replaced() {
 async fn a_dead_notification_link_is_noticed_while_commands_work() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::before(redis.addr()).await;
-    let gateway = Gateway::builder().redis_at(&format!("redis://{}", proxy.addr())).start().await;
-    gateway.eventually_ready().await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (_gateway, room, alice) = alice_on(&format!("redis://{}", proxy.addr())).await;
     for round in 0..2 {
         assert!(proxy.black_hole_those_that_said("SUBSCRIBE") > 0, "no notification link");
         alice.select(&room, &format!("10:{round:02}")).await.assert_ok("selected");
@@ -258,10 +253,7 @@ async fn a_dead_notification_link_is_noticed_while_commands_work() {
 async fn a_redis_that_cannot_be_reached_for_a_while_is_found_again() {
     let redis = RedisServer::start().await;
     let proxy = FaultProxy::before(redis.addr()).await;
-    let gateway = Gateway::builder().redis_at(&format!("redis://{}", proxy.addr())).start().await;
-    gateway.eventually_ready().await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (_gateway, room, alice) = alice_on(&format!("redis://{}", proxy.addr())).await;
     proxy.refuse().await;
     eventually_refused(&alice, &room, SLOT).await;
     // What was written meanwhile is found by reading anew, not by an event.
@@ -283,9 +275,7 @@ async fn a_redis_that_cannot_be_reached_for_a_while_is_found_again() {
 #[tokio::test]
 async fn an_operators_housekeeping_goes_unnoticed() {
     let redis = RedisServer::start().await;
-    let gateway = Gateway::on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (_gateway, room, alice) = alice_on(&redis.url()).await;
     redis.run::<()>(&["SCRIPT", "FLUSH"]).await;
     alice.select(&room, SLOT).await.assert_ok("selected");
     for kind in ["pubsub", "normal"] {

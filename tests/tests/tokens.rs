@@ -214,6 +214,37 @@ async fn old_pages_may_not_name_a_client_that_needs_a_token() {
 }
 
 #[tokio::test]
+async fn a_poll_that_shows_a_token_is_who_the_token_says_and_where_it_says() {
+    let (gateway, room) = (guarded().await, Room::tomorrow_of(3));
+    let (legacy, token) = (LegacyPage::of(&gateway), token_for("u_5", 600));
+    let poll = json!({"appointease_poll": room.fields(&[("client_id", "browser-7"), ("time", "10:00")])});
+    let beat =
+        async |token: &str| legacy.heartbeat_with(poll.clone(), &[("slotcast_token", token)]).await.json;
+    let answer = beat(&token).await;
+    assert_eq!(
+        (&answer["client_id"], &answer["redis_ops"]["user_selection"]),
+        (&json!("u_5"), &json!("10:00"))
+    );
+    let call = |token: &str| {
+        room.fields(&[("time", "10:00"), ("client_id", "browser-7"), ("slotcast_token", token)])
+    };
+    assert_eq!(legacy.rest_post("/slots/lock", call(&token)).await.json["client_id"], "u_5");
+    let same = arrived(&gateway, &token).await;
+    same.unlock(&room, "10:00").await.assert_ok("unlocked");
+
+    let rooms = json!([{"employee_id": 4}]);
+    let claims = json!({"sub": "u_5", "exp": now() + 600, "rooms": rooms});
+    let for_others = sign_token(&json!({"alg": "HS256", "kid": KEY}), &claims, SECRET);
+    for refused in ["nonsense", &for_others] {
+        let answer = beat(refused).await;
+        assert_eq!(answer["status"], "unauthorized", "{answer}");
+        assert!(answer["server_time"].is_number(), "{answer}");
+        legacy.rest_post("/slots/select", call(refused)).await.assert_rest_error(401, "unauthorized");
+    }
+    assert_eq!(same.subscribe(&room).await.0["active"], json!([]), "nothing was selected");
+}
+
+#[tokio::test]
 async fn in_open_mode_a_token_is_what_it_takes_to_be_a_user_of_the_site() {
     let gateway = with_key().start().await;
     let page = Page::open(&gateway).await;

@@ -7,21 +7,26 @@ use support::{Gateway, Page, RedisServer, Room, eventually, holder_of, holds_for
 
 const SLOT: &str = "10:00";
 
-async fn two_on(redis: &RedisServer) -> (Gateway, Gateway) {
+async fn two() -> (RedisServer, Gateway, Gateway) {
+    let redis = RedisServer::start().await;
     let builder = Gateway::builder().redis_at(&redis.url());
     let (one, two) = tokio::join!(builder.clone().start(), builder.start());
     one.eventually_ready().await;
     two.eventually_ready().await;
-    (one, two)
+    (redis, one, two)
+}
+
+/// Somebody on the first gateway, and somebody who looks at the same room on the other.
+async fn one_on_each() -> (RedisServer, [Gateway; 2], Room, Page, Page) {
+    let (redis, one, two) = two().await;
+    let room = Room::tomorrow_of(1);
+    let (alice, bob) = (Page::of(&one, "alice").await, Page::watching(&two, "bob", &room).await);
+    (redis, [one, two], room, alice, bob)
 }
 
 #[tokio::test]
 async fn what_happens_on_one_is_seen_on_the_other() {
-    let redis = RedisServer::start().await;
-    let (one, two) = two_on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::of(&one, "alice").await;
-    let bob = Page::watching(&two, "bob", &room).await;
+    let (_redis, _gateways, room, alice, bob) = one_on_each().await;
 
     alice.select(&room, SLOT).await.assert_ok("selected");
     bob.eventually_active(&room, &[SLOT]).await;
@@ -48,8 +53,7 @@ async fn what_happens_on_one_is_seen_on_the_other() {
 
 #[tokio::test]
 async fn of_many_who_want_one_slot_at_once_one_gets_it() {
-    let redis = RedisServer::start().await;
-    let (one, two) = two_on(&redis).await;
+    let (redis, one, two) = two().await;
     let mut pages = Vec::new();
     for number in 0..24 {
         let gateway = if number % 2 == 0 { &one } else { &two };
@@ -74,8 +78,7 @@ async fn of_many_who_want_one_slot_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn a_browser_that_returns_on_the_other_gateway_keeps_its_selection() {
-    let redis = RedisServer::start().await;
-    let (one, two) = two_on(&redis).await;
+    let (_redis, one, two) = two().await;
     let room = Room::tomorrow_of(1);
     let watcher = Page::watching(&one, "watcher", &room).await;
     let alice = Page::of(&one, "alice").await;
@@ -95,8 +98,7 @@ async fn a_browser_that_returns_on_the_other_gateway_keeps_its_selection() {
 
 #[tokio::test]
 async fn tabs_on_two_gateways_are_one_client() {
-    let redis = RedisServer::start().await;
-    let (one, two) = two_on(&redis).await;
+    let (_redis, one, two) = two().await;
     let room = Room::tomorrow_of(1);
     let watcher = Page::watching(&one, "watcher", &room).await;
     let (tab, other_tab) = (Page::of(&one, "alice").await, Page::of(&two, "alice").await);
@@ -122,8 +124,7 @@ async fn tabs_on_two_gateways_are_one_client() {
 
 #[tokio::test]
 async fn when_a_gateway_crashes_who_returns_keeps_and_who_does_not_loses() {
-    let redis = RedisServer::start().await;
-    let (mut one, two) = two_on(&redis).await;
+    let (_redis, mut one, two) = two().await;
     let room = Room::tomorrow_of(1);
     let watcher = Page::watching(&two, "watcher", &room).await;
     let (alice, bob) = (Page::of(&one, "alice").await, Page::of(&one, "bob").await);
@@ -146,8 +147,7 @@ async fn when_a_gateway_crashes_who_returns_keeps_and_who_does_not_loses() {
 
 #[tokio::test]
 async fn when_a_gateway_is_stopped_its_browsers_go_on_with_the_other() {
-    let redis = RedisServer::start().await;
-    let (mut one, two) = two_on(&redis).await;
+    let (_redis, mut one, two) = two().await;
     let room = Room::tomorrow_of(1);
     let watcher = Page::watching(&two, "watcher", &room).await;
     let alice = Page::of(&one, "alice").await;
@@ -185,11 +185,7 @@ async fn a_gateway_that_starts_later_knows_what_is_held() {
 #[tokio::test]
 async fn at_most_one_gateway_tells_redis_about_a_change_of_another() {
     // A change made through one gateway is applied by the other, not written back: the key's writer stays the same.
-    let redis = RedisServer::start().await;
-    let (one, two) = two_on(&redis).await;
-    let room = Room::tomorrow_of(1);
-    let alice = Page::of(&one, "alice").await;
-    let bob = Page::watching(&two, "bob", &room).await;
+    let (redis, _gateways, room, alice, bob) = one_on_each().await;
     alice.select(&room, SLOT).await.assert_ok("selected");
     bob.eventually_active(&room, &[SLOT]).await;
     alice.deselect(&room, SLOT).await.assert_ok("deselected");

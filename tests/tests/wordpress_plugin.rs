@@ -25,16 +25,7 @@ struct Whole {
 async fn site_with(builder: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Whole {
     let maria = MariaDb::start().await;
     let mut site = Site::install(&maria).await;
-    let key = format!("{KEY}:{SECRET}");
-    let gateway = builder(Gateway::builder())
-        .with("mysql.url", maria.url())
-        .with("mysql.sweep_ms", 200)
-        .with("legacy.upstream", site.admin_ajax())
-        .with("security.token_keys", &key)
-        .start()
-        .await;
-    gateway.eventually_well_with_mysql().await;
-    site.serve(&gateway, &key).await;
+    let gateway = site.serve(&maria, builder(Gateway::builder()).with("mysql.sweep_ms", 200)).await;
     Whole { maria, gateway, site }
 }
 
@@ -335,7 +326,17 @@ async fn site_health_says_what_is_wrong() {
             "{result}"
         );
     }
+    let constants = site.wordpress().folder().join("constants.php");
+    let text = std::fs::read_to_string(&constants).expect("what the site defines");
+    std::fs::write(&constants, text.replace(SECRET, &"x".repeat(40))).expect("the folder takes files");
+    let other = health("key").await;
+    assert_eq!(other["status"], "critical", "{other}");
+    assert!(
+        other["description"].as_str().is_some_and(|text| text.contains("security.token_keys")),
+        "{other}"
+    );
     gateway.terminate().await;
+    assert_eq!(health("key").await["status"], "good", "nobody says that it is another");
     let away = health("gateway").await;
     assert_eq!(away["status"], "critical", "{away}");
     assert!(away["description"].as_str().is_some_and(|text| text.contains("SLOTCAST_URL")), "{away}");

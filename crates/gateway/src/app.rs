@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
 use slot_state::{
     Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StorageMode,
     StoreConfig, StoreError, Watcher,
@@ -25,11 +26,13 @@ use crate::observe::window::Ending;
 use crate::observe::{pulse, sampling};
 use crate::outbox::Courier;
 use crate::presence::Presence;
+use crate::protocol::error::RequestError;
+use crate::protocol::legacy::{Sender, TOKEN};
 use crate::protocol::server_frame::ServerFrame;
 use crate::reload::Reload;
 use crate::rooms::Hub;
 use crate::security::limits::Limits;
-use crate::security::token::Tokens;
+use crate::security::token::{Grant, Tokens};
 use crate::session::Registry;
 use crate::wordpress::WordPress;
 use crate::{service_manager, shutdown};
@@ -93,6 +96,19 @@ impl Services {
         } else {
             None
         }
+    }
+
+    /// What this token grants; nothing where none is shown, or where there is no key to check it with. An error if it
+    /// does not count.
+    pub(crate) fn grant(&self, token: Option<&str>) -> Result<Option<Grant>, RequestError> {
+        let token = token.filter(|_| self.tokens.has_keys());
+        token.map(|token| self.tokens.check(token).ok_or(RequestError::Unauthorized)).transpose()
+    }
+
+    /// Who sends a legacy request with these fields, as far as it is proven.
+    pub(crate) fn sender(&self, fields: &Map<String, Value>) -> Result<Sender, RequestError> {
+        let grant = self.grant(fields.get(TOKEN).and_then(Value::as_str))?;
+        Ok(Sender { window: self.window, grant })
     }
 }
 

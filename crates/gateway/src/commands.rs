@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use slot_state::{
     ActorId, Bookings, Chosen, ClientId, DeselectAsk, HoldError, HoldStore, LockAsk, Locked, Picture,
-    Refusal, Releaser, Room, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, StorageMode, Writer,
+    Refusal, Releaser, Room, RoomView, SelectAsk, Selected, Selection, Slot, SlotTime, Storage, StorageMode,
+    Writer,
 };
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::operations::{Operation, POLL, Recent};
 use crate::presence::Presence;
 use crate::protocol::error::RequestError;
+use crate::protocol::legacy::Poll;
 use crate::security::address::ClientAddress;
 use crate::security::limits::Limits;
 
@@ -93,10 +95,24 @@ impl Commands {
         Ok(selected)
     }
 
+    /// Keeps what a poll's page has selected, for `ttl`, and says what the room looks like then.
+    pub async fn poll(&self, origin: Origin, poll: &Poll, ttl: Duration) -> RoomView {
+        let started = Instant::now();
+        if let Some(time) = poll.time {
+            self.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
+        }
+        let view = self.view(poll.room, poll.exclude.as_ref()).await;
+        self.metrics.count_request(POLL, "ok");
+        // Only where the page named a time was a store asked.
+        let store = poll.time.map(|_| self.storage().mode.as_str());
+        self.note(POLL, poll.room, poll.time, store, started.elapsed(), "ok");
+        view
+    }
+
     /// A poll names the time its page has selected: renews it, or takes it where it is free and the client chose
     /// nothing else in the room by an explicit select since. Polls are not writes to the rate limits.
     #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(time = %slot.time)))]
-    pub async fn keep_by_poll(&self, origin: Origin, client: Option<&ClientId>, slot: Slot, ttl: Duration) {
+    async fn keep_by_poll(&self, origin: Origin, client: Option<&ClientId>, slot: Slot, ttl: Duration) {
         let held = self.picture.selection(slot);
         let address = origin.address.countable();
         let owner = match (client, &held) {
@@ -250,13 +266,6 @@ impl Commands {
         let store = if request == "confirm" { self.bookings_in.as_str() } else { storage };
         self.note(request, slot.room, Some(slot.time), Some(store), elapsed, said);
         Done { request, event, elapsed, client, slot, storage, outcome }
-    }
-
-    /// A poll was answered; the store was asked where the page named a time it has selected.
-    pub fn polled(&self, room: Room, time: Option<SlotTime>, started: Instant) {
-        self.metrics.count_request(POLL, "ok");
-        let store = time.map(|_| self.storage().mode.as_str());
-        self.note(POLL, room, time, store, started.elapsed(), "ok");
     }
 
     fn note(

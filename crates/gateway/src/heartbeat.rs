@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use slot_state::{InvalidValue, Storage};
-use tokio::time::Instant;
 
 use crate::app::Services;
 use crate::commands::Origin;
 use crate::protocol::error::RequestError;
-use crate::protocol::legacy::{self, HoldForm, Poll};
+use crate::protocol::legacy::{self, HoldForm, Poll, Sender};
 pub(crate) use booking::BOOKED;
 pub(crate) use elsewhere::{Answer, Beat, Elsewhere, passed_on};
 
@@ -36,28 +35,36 @@ pub(crate) async fn answer(
 ) -> Map<String, Value> {
     let data = legacy::data(fields);
     let mut reply = Map::new();
+    let sender = match services.sender(fields) {
+        Ok(sender) => sender,
+        Err(error) => {
+            insert_refusal(&mut reply, &error);
+            insert_status(&mut reply, services.commands.storage());
+            return reply;
+        }
+    };
+    if let Some(grant) = &sender.grant {
+        reply.insert("client_id".into(), grant.client.as_str().into());
+    }
     if let Some(form) = legacy::handle(data, "appointease_select") {
-        let outcome = select(services, &form, origin).await;
+        let outcome = select(services, &form, origin, &sender).await;
         reply.insert("appointease_select".into(), outcome_of(outcome, services));
     }
     if let Some(form) = legacy::handle(data, "appointease_deselect") {
-        let outcome = deselect(services, &form, origin).await;
+        let outcome = deselect(services, &form, origin, &sender).await;
         reply.insert("appointease_deselect".into(), outcome_of(outcome, services));
     }
     if let Some(form) = legacy::handle(data, BOOKING)
         && (passed_on.is_none() || booking::is_ours(&form))
     {
-        reply.insert(BOOKING.into(), booking::answer(services, form, origin).await);
+        reply.insert(BOOKING.into(), booking::answer(services, form, origin, &sender).await);
     }
     let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {
-        match legacy::poll(&form, services.window) {
+        match legacy::poll(&form, &sender) {
             Ok(Some(poll)) => answer_poll(services, &poll, interval, origin, &mut reply).await,
             Ok(None) => {}
-            Err(error) => {
-                reply.insert("error".into(), error.to_string().into());
-                reply.insert("status".into(), error.code().into());
-            }
+            Err(error) => insert_refusal(&mut reply, &error),
         }
     }
     let usual = services.heartbeat_interval.as_secs();
@@ -67,6 +74,11 @@ pub(crate) async fn answer(
     }
     insert_status(&mut reply, services.commands.storage());
     reply
+}
+
+fn insert_refusal(reply: &mut Map<String, Value>, error: &RequestError) {
+    reply.insert("error".into(), error.to_string().into());
+    reply.insert("status".into(), error.code().into());
 }
 
 fn insert_status(reply: &mut Map<String, Value>, storage: Storage) {
@@ -85,14 +97,8 @@ async fn answer_poll(
     origin: Origin,
     reply: &mut Map<String, Value>,
 ) {
-    let started = Instant::now();
     let commands = &services.commands;
-    if let Some(time) = poll.time {
-        let ttl = lifetime(commands.selection_ttl, interval);
-        commands.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
-    }
-    let view = commands.view(poll.room, poll.exclude.as_ref()).await;
-    commands.polled(poll.room, poll.time, started);
+    let view = commands.poll(origin, poll, lifetime(commands.selection_ttl, interval)).await;
     let own = poll.client.as_ref().map(|client| commands.own_locks(client, poll.room)).unwrap_or_default();
     let locked: Vec<_> = view.locked.iter().filter(|time| !own.contains(time)).collect();
     let user_selection =
@@ -128,8 +134,9 @@ async fn select(
     services: &Services,
     form: &Map<String, Value>,
     origin: Origin,
+    sender: &Sender,
 ) -> Result<&'static str, RequestError> {
-    let HoldForm { client, slot } = legacy::hold(form, services.window)?;
+    let HoldForm { client, slot } = legacy::hold(form, sender)?;
     let client = client.ok_or(InvalidValue::Client)?;
     services.commands.select(origin, &client, slot).await.outcome()?;
     Ok("selected")
@@ -139,8 +146,9 @@ async fn deselect(
     services: &Services,
     form: &Map<String, Value>,
     origin: Origin,
+    sender: &Sender,
 ) -> Result<&'static str, RequestError> {
-    let HoldForm { client, slot } = legacy::hold(form, services.window)?;
+    let HoldForm { client, slot } = legacy::hold(form, sender)?;
     services.commands.deselect(origin, client.as_ref(), slot).await.outcome()?;
     Ok("deselected")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use support::{Certificate, Gateway, GatewayBuilder, Nginx, WebProxy, WebProxyBuilder, WebServer};
+use support::{Certificate, Gateway, GatewayBuilder, WebProxy, WebProxyBuilder, WebServer};
 
 use super::examined::{SECRET, Visit};
 
@@ -69,7 +69,7 @@ async fn each_broken_proxy_is_named_with_the_lines_that_mend_it() {
 #[tokio::test]
 async fn the_lines_that_are_pasted_mend_a_real_nginx_over_tls() {
     let (gateway, certificate) = (gateway().start().await, Certificate::new().await);
-    let behind = async |lines: &str| Nginx::before(gateway.addr(), lines, Some(&certificate)).await;
+    let behind = async |lines: &str| WebServer::nginx_over_tls(gateway.addr(), lines, &certificate).await;
     let visit = visit().trusting(&certificate.file());
 
     // As nginx is where nobody said anything.
@@ -102,7 +102,7 @@ async fn the_snippets_for_site_owners_leave_nothing_to_be_mended() {
         WebServer::apache(gateway.addr()).await,
         WebServer::caddy(gateway.addr()).await,
     ] {
-        assert_troubles(&visit(), &format!("ws://{}/ws", server.addr()), &[]).await;
+        assert_troubles(&visit(), &server.ws_url(), &[]).await;
     }
 }
 

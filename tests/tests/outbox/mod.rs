@@ -251,6 +251,13 @@ async fn a_gateway_that_cannot_tell_counts_and_says_what_to_set() {
     eventually("both are counted", PATIENCE, async || (outbox(&gateway).await["waiting"] == 2).then_some(()))
         .await;
     assert_eq!(gateway.log_events("wordpress_not_told").len(), 1);
+    // Nobody waits for ever: one booked 31 days ago is dropped, the others wait on.
+    maria
+        .run("UPDATE wp_appointease_outbox SET created_ms = created_ms - 31 * 86400000 ORDER BY id LIMIT 1")
+        .await;
+    let forgotten = gateway.logs().eventually_event("outbox_forgotten").await;
+    assert_eq!(forgotten["forgotten"], 1, "{forgotten}");
+    assert_eq!(maria.query::<u64>("SELECT COUNT(*) FROM wp_appointease_outbox").await, [1]);
     let memory = Gateway::start().await;
     assert_eq!(outbox(&memory).await, Value::Null);
 }

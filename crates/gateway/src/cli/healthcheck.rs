@@ -2,7 +2,6 @@
 //! Called by `run`; for containers, which have no other client. Ends with 0 for ready, 1 otherwise.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +51,8 @@ async fn ask_at(server: &Server) -> Result<(), NotReady> {
     let away = |error| NotReady::Away(server.listen.clone(), error);
     let answer = match &server.listen {
         Listen::Unix(path) => readyz(UnixStream::connect(path).await.map_err(away)?).await,
-        Listen::Tcp(address) => {
-            let address = reachable(address)?;
+        listen @ Listen::Tcp(_) => {
+            let address = listen.reached_at().ok_or(NotReady::AnyPort)?;
             let stream = TcpStream::connect(&address).await.map_err(away)?;
             if server.tls_cert.is_some() {
                 readyz(encrypted(stream).await.map_err(away)?).await
@@ -64,22 +63,6 @@ async fn ask_at(server: &Server) -> Result<(), NotReady> {
     };
     let (status, text) = answer.map_err(|error| NotReady::NoAnswer(server.listen.clone(), error))?;
     if status == StatusCode::OK { Ok(()) } else { Err(NotReady::Says(text.trim().to_owned())) }
-}
-
-/// The address that leads to a gateway which listens on `listen`.
-fn reachable(listen: &str) -> Result<String, NotReady> {
-    let (host, port) = listen.rsplit_once(':').unwrap_or((listen, "0"));
-    if port.parse() == Ok(0u16) {
-        return Err(NotReady::AnyPort);
-    }
-    let unspecified_v4 = host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
-    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let unspecified_v6 = v6.is_some_and(|host| host.parse() == Ok(Ipv6Addr::UNSPECIFIED));
-    Ok(match (unspecified_v4, unspecified_v6) {
-        (true, _) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
-        (_, true) => format!("[{}]:{port}", Ipv6Addr::LOCALHOST),
-        _ => listen.to_owned(),
-    })
 }
 
 async fn readyz<S>(stream: S) -> Result<(StatusCode, String), String>
@@ -148,24 +131,5 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gateway_that_listens_everywhere_is_asked_on_loopback() {
-        for (listen, asked) in [
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("[::]:8080", "[::1]:8080"),
-            ("127.0.0.1:1", "127.0.0.1:1"),
-            ("10.1.2.3:80", "10.1.2.3:80"),
-            ("localhost:80", "localhost:80"),
-        ] {
-            assert_eq!(reachable(listen).unwrap(), asked);
-        }
-        assert!(matches!(reachable("127.0.0.1:0"), Err(NotReady::AnyPort)));
     }
 }

@@ -163,14 +163,7 @@ fn seen_enough(printed: Result<(), StatusError>) -> Result<(), StatusError> {
 
 /// Where this machine reaches a gateway that listens there.
 fn own_url(listen: &Listen) -> Option<Uri> {
-    let Listen::Tcp(address) = listen else { return None };
-    let (host, port) = address.rsplit_once(':')?;
-    let host = match host {
-        "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        host => host,
-    };
-    format!("http://{host}:{port}").parse().ok()
+    format!("http://{}", listen.reached_at()?).parse().ok()
 }
 
 /// `http://host:port/below` without a slash at the end.

@@ -2,6 +2,7 @@
 //! Used by `sections`; their error texts are what an operator reads, so they say what to write instead.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -50,6 +51,21 @@ impl Listen {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Host and port by which this machine reaches who listens there. `None` for a socket file, and for port 0, which the
+    /// system replaces.
+    pub fn reached_at(&self) -> Option<String> {
+        let Self::Tcp(address) = self else { return None };
+        let (host, port) = address.rsplit_once(':').filter(|(_, port)| port.parse() != Ok(0u16))?;
+        let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Some(if host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
+            format!("{}:{port}", Ipv4Addr::LOCALHOST)
+        } else if v6.is_some_and(|host| host.parse() == Ok(Ipv6Addr::UNSPECIFIED)) {
+            format!("[{}]:{port}", Ipv6Addr::LOCALHOST)
+        } else {
+            address.clone()
+        })
     }
 }
 
@@ -193,5 +209,27 @@ pub(super) mod as_text {
     /// A default written in this crate.
     pub(in crate::config) fn constant<T: FromStr<Err: fmt::Debug>>(text: &str) -> T {
         text.parse().expect("a default is valid")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_this_machine() {
+        for (listen, reached) in [
+            ("0.0.0.0:8080", Some("127.0.0.1:8080")),
+            ("[::]:8080", Some("[::1]:8080")),
+            ("[0:0::0]:8080", Some("[::1]:8080")),
+            ("127.0.0.1:1", Some("127.0.0.1:1")),
+            ("10.1.2.3:80", Some("10.1.2.3:80")),
+            ("localhost:80", Some("localhost:80")),
+            ("127.0.0.1:0", None),
+            ("unix:/run/a", None),
+        ] {
+            let listen = Listen::try_from(listen.to_owned()).unwrap();
+            assert_eq!(listen.reached_at().as_deref(), reached, "{listen}");
+        }
     }
 }

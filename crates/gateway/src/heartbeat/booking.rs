@@ -8,7 +8,7 @@ use crate::app::Services;
 use crate::commands::Origin;
 use crate::protocol::booking::{self, BookingForm, WrongFields};
 use crate::protocol::error::RequestError;
-use crate::protocol::legacy::{self, HoldForm, Poll};
+use crate::protocol::legacy::{self, HoldForm, Poll, Sender};
 
 /// What a customer is told of a booking.
 pub(crate) const BOOKED: &str = "Your appointment is booked";
@@ -22,16 +22,21 @@ pub(super) fn is_ours(form: &Map<String, Value>) -> bool {
 }
 
 /// Answers one booking action.
-pub(super) async fn answer(services: &Services, form: Map<String, Value>, origin: Origin) -> Value {
+pub(super) async fn answer(
+    services: &Services,
+    form: Map<String, Value>,
+    origin: Origin,
+    sender: &Sender,
+) -> Value {
     let form = booking::as_ours(form);
     match form.get("action").and_then(Value::as_str) {
-        Some(CONFIRM) => match confirm(services, form, origin).await {
+        Some(CONFIRM) => match confirm(services, form, origin, sender).await {
             Ok(Booking { strong_id, .. }) => {
                 json!({ "booking_confirmed": true, "appointment_id": strong_id, "message": BOOKED })
             }
             Err(error) => not_booked(&error),
         },
-        Some(CHECK) => match check(services, &form).await {
+        Some(CHECK) => match check(services, &form, sender).await {
             Ok(answer) => answer,
             Err(error) => refusal(&error),
         },
@@ -44,8 +49,9 @@ async fn confirm(
     services: &Services,
     mut form: Map<String, Value>,
     origin: Origin,
+    sender: &Sender,
 ) -> Result<Booking, RequestError> {
-    let HoldForm { client, slot } = legacy::hold(&form, services.window)?;
+    let HoldForm { client, slot } = legacy::hold(&form, sender)?;
     let client = client.unwrap_or_else(|| booking::client_of_form(&form));
     let key = booking::key_of_form(&client, slot, &form);
     form.insert("idempotency_key".into(), key.into());
@@ -70,8 +76,12 @@ fn under_the_plugins_names(wrong: &WrongFields) -> Map<String, Value> {
 }
 
 /// The times of the room's grid, without those that a select would refuse; what the client holds itself is free to it.
-async fn check(services: &Services, form: &Map<String, Value>) -> Result<Value, RequestError> {
-    let poll = legacy::poll(form, services.window)?;
+async fn check(
+    services: &Services,
+    form: &Map<String, Value>,
+    sender: &Sender,
+) -> Result<Value, RequestError> {
+    let poll = legacy::poll(form, sender)?;
     let Poll { client, room, exclude, .. } =
         poll.ok_or(RequestError::BadRequest("date and employee_id are needed"))?;
     let commands = &services.commands;

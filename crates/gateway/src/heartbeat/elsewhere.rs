@@ -121,6 +121,7 @@ impl Beat {
         }
         let goes_on = |name: &str| match form::path_of(name).as_slice() {
             ["data", handle, ..] => is_foreign(handle),
+            [legacy::TOKEN] => false,
             [_, ..] => true,
             [] => false,
         };
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(beat(FORM, &format!("data=x&{beside}")), None);
         let theirs = "data[other][a][]=1&data[other][a][]=2&data[b]=%26";
         assert_eq!(
-            beat(FORM, &format!("{theirs}&{ours}&{beside}")).expect("a beat"),
+            beat(FORM, &format!("{theirs}&{ours}&slotcast_token=ours&{beside}")).expect("a beat"),
             "data[other][a][]=1;data[other][a][]=2;data[b]=&;interval=15;_nonce=n;action=heartbeat;screen_id=front;\
              has_focus=true;action=heartbeat;"
         );

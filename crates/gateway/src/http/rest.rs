@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::{Method, StatusCode};
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use slot_state::{ClientId, DateWindow, InvalidValue, Selected, Slot};
-use tokio::time::Instant;
+use slot_state::{ClientId, InvalidValue, Selected, Slot};
 
 use super::legacy::{From, fields, reply};
 use crate::app::Services;
@@ -19,17 +19,22 @@ use crate::protocol::booking;
 use crate::protocol::client_frame::room;
 use crate::protocol::error::RequestError;
 use crate::protocol::form::parse_form;
-use crate::protocol::legacy::{self as parse, HoldForm, Poll};
+use crate::protocol::legacy::{self as parse, HoldForm, Poll, Sender};
 use crate::protocol::server_frame::ALL;
 
 /// Where a booking's key may be instead of among its fields.
 const KEY_HEADER: &str = "x-idempotency-key";
+/// Which site's page caused a request; browsers set it, scripts cannot.
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// A call: the fields of its body, or of its query, but for those that are empty, and where it comes from.
 pub(super) struct Call {
     services: Arc<Services>,
     origin: Origin,
     key: Option<Value>,
+    /// Only looks: an image or a link of a foreign page says no Origin, and is to hold nothing by its visitors' hands.
+    only_looks: bool,
+    sender: Sender,
     fields: Map<String, Value>,
 }
 
@@ -42,6 +47,7 @@ impl FromRequest<Arc<Services>> for Call {
             From::from_request_parts(&mut parts, services).await.unwrap_or_else(|never| match never {});
         // What is no text makes no key.
         let key = parts.headers.get(KEY_HEADER).map(|key| key.to_str().unwrap_or_default().into());
+        let only_looks = parts.method == Method::GET && is_of_a_foreign_page(&parts.headers);
         let sent = if parts.method == Method::GET {
             Some(parse_form(parts.uri.query().unwrap_or_default().as_bytes()))
         } else {
@@ -51,7 +57,8 @@ impl FromRequest<Arc<Services>> for Call {
         };
         let sent = sent.ok_or(RequestError::BadRequest("the body must be a JSON object or a form"));
         let fields = parse::without_empty(&sent.map_err(|error| rest_error(&error))?);
-        Ok(Call { services: services.clone(), origin, key, fields })
+        let sender = services.sender(&fields).map_err(|error| rest_error(&error))?;
+        Ok(Call { services: services.clone(), origin, key, only_looks, sender, fields })
     }
 }
 
@@ -60,12 +67,8 @@ impl Call {
         &self.services.commands
     }
 
-    fn window(&self) -> DateWindow {
-        self.services.window
-    }
-
     fn hold(&self) -> Result<HoldForm, RequestError> {
-        parse::hold(&self.fields, self.window())
+        parse::hold(&self.fields, &self.sender)
     }
 
     fn named_hold(&self) -> Result<(ClientId, Slot), RequestError> {
@@ -74,9 +77,16 @@ impl Call {
     }
 
     fn poll(&self) -> Result<Poll, RequestError> {
-        let poll = parse::poll(&self.fields, self.window())?;
-        poll.ok_or(RequestError::BadRequest("date and employee_id are needed"))
+        let poll = parse::poll(&self.fields, &self.sender)?;
+        let poll = poll.ok_or(RequestError::BadRequest("date and employee_id are needed"))?;
+        Ok(Poll { time: poll.time.filter(|_| !self.only_looks), ..poll })
     }
+}
+
+/// An Origin that is said has been checked before.
+fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
+    let by_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    !headers.contains_key(ORIGIN) && headers.get(FETCH_SITE).is_some_and(|site| !by_own(site))
 }
 
 fn rest(outcome: Result<Value, RequestError>) -> Response {
@@ -149,17 +159,13 @@ pub(super) async fn unlock(call: Call) -> Response {
 /// A room's lists, the selections without the caller's own.
 pub(super) async fn poll(call: Call) -> Response {
     let commands = call.commands();
-    let started = Instant::now();
     let outcome = async {
-        let Poll { client, room, time, exclude } = call.poll()?;
-        if let Some(time) = time {
-            let slot = room.slot(time);
-            commands.keep_by_poll(call.origin, client.as_ref(), slot, commands.selection_ttl).await;
-        }
-        let view = commands.view(room, exclude.as_ref()).await;
-        commands.polled(room, time, started);
-        let (selected, locked) = match &client {
-            Some(client) => (commands.own_selections(client, room), commands.own_locks(client, room)),
+        let poll = call.poll()?;
+        let view = commands.poll(call.origin, &poll, commands.selection_ttl).await;
+        let (selected, locked) = match &poll.client {
+            Some(client) => {
+                (commands.own_selections(client, poll.room), commands.own_locks(client, poll.room))
+            }
             None => (Vec::new(), Vec::new()),
         };
         let others = |times: Vec<_>, own: &[_]| -> Vec<_> {
@@ -188,7 +194,7 @@ pub(super) async fn selections(call: Call) -> Response {
 pub(super) async fn availability(call: Call) -> Response {
     let commands = call.commands();
     let outcome = async {
-        let availability = commands.availability(room(&call.fields, call.window())?).await?;
+        let availability = commands.availability(room(&call.fields, call.sender.window)?).await?;
         if let Some(closed) = availability.closed {
             return Ok(json!({ "unavailable": ALL, "reason": closed.as_str() }));
         }

@@ -7,6 +7,7 @@
 //! | `POST /wp-json/appointease/v1/slots/{select,deselect,lock,unlock}` | holds |
 //! | `GET /wp-json/appointease/v1/slots/poll`, `…/selections`, `POST …/availability` | views |
 //! | `POST /wp-json/appointease/v1/appointments` | bookings |
+//! | `/slotcast/…` | the same calls, where the site's own path of that name stays PHP's: what the client's polls use |
 //! | `GET /client/*`, `/demo` | the browser's files |
 //! | `GET /livez`, `/readyz`, `/health`, `/metrics` | operators |
 //! | `GET /dashboard`, `/dashboard/status`, `/dashboard/events` | operators, live |
@@ -58,19 +59,21 @@ pub(super) fn router(services: Arc<Services>) -> Router {
         .merge(dashboard::routes())
         .merge(pages::routes(services.demo));
     if services.legacy_enabled {
-        let plugin = "/wp-json/appointease/v1";
+        let calls = Router::new()
+            .route("/slots/select", post(rest::select))
+            .route("/slots/deselect", post(rest::deselect))
+            .route("/slots/lock", post(rest::lock))
+            .route("/slots/unlock", post(rest::unlock))
+            .route("/slots/poll", get(rest::poll))
+            .route("/selections", get(rest::selections))
+            .route("/availability", post(rest::availability))
+            .route("/appointments", post(rest::book));
         let legacy = Router::new()
             .route("/wp-admin/admin-ajax.php", post(legacy::heartbeat))
             .route("/slotcast/heartbeat", post(legacy::heartbeat))
-            .route(&format!("{plugin}/slots/select"), post(rest::select))
-            .route(&format!("{plugin}/slots/deselect"), post(rest::deselect))
-            .route(&format!("{plugin}/slots/lock"), post(rest::lock))
-            .route(&format!("{plugin}/slots/unlock"), post(rest::unlock))
-            .route(&format!("{plugin}/slots/poll"), get(rest::poll))
-            .route(&format!("{plugin}/selections"), get(rest::selections))
-            .route(&format!("{plugin}/availability"), post(rest::availability))
             .route("/wp-json/booking/v1/availability", post(rest::availability))
-            .route(&format!("{plugin}/appointments"), post(rest::book))
+            .nest("/wp-json/appointease/v1", calls.clone())
+            .nest("/slotcast", calls)
             .route_layer(from_fn_with_state(services.clone(), legacy::refuse_foreign_pages));
         router = router.merge(legacy);
     }

@@ -25,6 +25,9 @@ const LEASE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often they are counted where they cannot be told.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// And how long they are kept there: a site that is to be told after all is told of these. The plugin remembers as long
+/// what it was told.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// From one try to the next, at first.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// And in the end; the pause before a try is between half of this and all of it.
@@ -136,6 +139,24 @@ impl Courier {
                 said = true;
                 tracing::warn!(event = "wordpress_not_told", waiting, "bookings wait in vain: {lack}");
             }
+            if waiting > 0 {
+                self.forget_old().await;
+            }
+        }
+    }
+
+    async fn forget_old(&self) {
+        match self.outbox.forget(KEPT).await {
+            Ok(0) => {}
+            Ok(forgotten) => {
+                let days = KEPT.as_secs() / (24 * 3600);
+                tracing::warn!(
+                    event = "outbox_forgotten",
+                    forgotten,
+                    "WordPress was not told of them for {days} days"
+                );
+            }
+            Err(error) => tracing::debug!(event = "outbox_unwritten", storage = "mysql", error = %error),
         }
     }
 

@@ -2,10 +2,37 @@
 //! string, and an empty string means absent.
 
 use serde_json::{Map, Value};
-use slot_state::{AppointmentRef, ClientId, DateWindow, Slot, SlotTime};
+use slot_state::{AppointmentRef, ClientId, DateWindow, Room, Slot, SlotTime};
 
 use super::client_frame::{appointment, optional_client, room, time};
 use super::error::RequestError;
+use crate::security::token::Grant;
+
+/// Where the new client's polls show their token, beside `data` or among a REST call's fields. Old pages have none.
+pub const TOKEN: &str = "slotcast_token";
+
+/// What forms are read by.
+pub struct Sender {
+    /// The days served.
+    pub window: DateWindow,
+    /// What its token grants, if it showed one: who that names it is, whatever else a form says.
+    pub grant: Option<Grant>,
+}
+
+impl Sender {
+    fn client(&self, form: &Map<String, Value>) -> Result<Option<ClientId>, RequestError> {
+        match &self.grant {
+            Some(grant) => Ok(Some(grant.client.clone())),
+            None => Ok(optional_client(form)?),
+        }
+    }
+
+    fn room(&self, form: &Map<String, Value>) -> Result<Room, RequestError> {
+        let room = room(form, self.window)?;
+        let within = self.grant.as_ref().is_none_or(|grant| grant.scope.has(room));
+        if within { Ok(room) } else { Err(RequestError::Unauthorized) }
+    }
+}
 
 /// `appointease_poll`.
 #[derive(Debug)]
@@ -13,7 +40,7 @@ pub struct Poll {
     /// Who polls, if it says so.
     pub client: Option<ClientId>,
     /// The room it looks at.
-    pub room: slot_state::Room,
+    pub room: Room,
     /// The time its page has selected.
     pub time: Option<SlotTime>,
     /// The appointment its page is about to move: that one's slot is not booked to it.
@@ -56,14 +83,14 @@ pub fn without_empty(form: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Reads a poll. `None`: it names no date or no employee, and gets the status alone.
-pub fn poll(form: &Map<String, Value>, window: DateWindow) -> Result<Option<Poll>, RequestError> {
+pub fn poll(form: &Map<String, Value>, sender: &Sender) -> Result<Option<Poll>, RequestError> {
     if !form.contains_key("date") || !form.contains_key("employee_id") {
         return Ok(None);
     }
     let named = ["selected_time", "time"].into_iter().find(|name| form.contains_key(*name));
     Ok(Some(Poll {
-        client: optional_client(form)?,
-        room: room(form, window)?,
+        client: sender.client(form)?,
+        room: sender.room(form)?,
         time: named.map(|name| time(form, name)).transpose()?,
         // A page that names none rightly still wants to see the room.
         exclude: appointment(form).unwrap_or_default(),
@@ -71,9 +98,9 @@ pub fn poll(form: &Map<String, Value>, window: DateWindow) -> Result<Option<Poll
 }
 
 /// Reads a select or deselect.
-pub fn hold(form: &Map<String, Value>, window: DateWindow) -> Result<HoldForm, RequestError> {
-    let room = room(form, window)?;
-    Ok(HoldForm { client: optional_client(form)?, slot: room.slot(time(form, "time")?) })
+pub fn hold(form: &Map<String, Value>, sender: &Sender) -> Result<HoldForm, RequestError> {
+    let room = sender.room(form)?;
+    Ok(HoldForm { client: sender.client(form)?, slot: room.slot(time(form, "time")?) })
 }
 
 /// A whole number, as a number or as digits.

@@ -47,6 +47,7 @@ export class Connection {
     this.state = { connected: false, stale: false, storageMode: null, transport: null, clientId };
     this.url = url;
     this.clientId = clientId;
+    /** @type {Line} */
     this.line = new Line(this);
     this.storageKey = `slotcast_locks ${clientId}`;
     this.recallLocks();
@@ -59,7 +60,8 @@ export class Connection {
     this.setState({ connected: true, transport });
     for (const room of this.rooms.values()) {
       if (room.watchers.size) this.subscribe(room);
-      for (const time of [room.selected, ...room.locks.keys()]) if (time) this.holdAgain(room, time);
+      // The selection last: one that a lost lock leaves behind gives way to it.
+      for (const time of [...room.locks.keys(), room.selected]) if (time) this.holdAgain(room, time);
     }
     for (const request of this.requests.values()) this.transmit(request);
   }

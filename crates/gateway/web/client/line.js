@@ -74,6 +74,7 @@ export class Line {
   /** @param {string | undefined} token */
   open(token) {
     if (this.socket || this.ended) return;
+    this.shown = token;
     // Where WebSockets are forbidden altogether, it is one that never opens.
     const socket = attempt(() => new WebSocket(this.owner.url)) ?? /** @type {WebSocket} */ ({ close() {} });
     this.socket = socket;

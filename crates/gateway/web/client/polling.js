@@ -3,7 +3,10 @@
 
 /** @typedef {import("./room.js").Frame} Frame */
 /** @typedef {import("./room.js").Room} Room */
-/** @typedef {{ url: string, clientId: string, rooms: Map<string, Room>, onFrame(frame: Frame): void }} Owner */
+/**
+ * @typedef {{ url: string, clientId: string, rooms: Map<string, Room>, line: { shown?: string },
+ *   onFrame(frame: Frame): void }} Owner
+ */
 
 /** How long an answer may take, here and over a socket. */
 export const ANSWERS_WITHIN = 10_000;
@@ -98,7 +101,7 @@ export class Polling {
   async call({ type, id, ...sent }) {
     /** @type {Frame} */
     const others = { confirm: "appointments", availability: "availability" };
-    const { status, body } = await this.post(`/wp-json/appointease/v1/${others[type] ?? `slots/${type}`}`, {
+    const { status, body } = await this.post(`/slotcast/${others[type] ?? `slots/${type}`}`, {
       ...sent,
       client_id: this.owner.clientId,
     });
@@ -121,10 +124,10 @@ export class Polling {
   /** @param {string} path @param {object} fields @returns {Promise<{ status: number, body: Frame }>} */
   async post(path, fields) {
     try {
-      const answer = await fetch(this.owner.url.replace("ws", "http").replace(/\/ws$/, path), {
+      const answer = await fetch(this.owner.url.replace("ws", "http").replace(/\/[^/]*$/, path), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(fields),
+        body: JSON.stringify({ ...fields, slotcast_token: this.owner.line.shown }),
         // A page that is left still gets it out.
         keepalive: true,
         signal: AbortSignal.timeout(ANSWERS_WITHIN),

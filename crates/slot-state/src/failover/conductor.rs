@@ -143,7 +143,6 @@ impl Conductor {
                         let record = probe(store, at).await;
                         inputs.push_back(Input::Seen { store: at, record });
                     }
-                    Output::Tell { .. } => {}
                 }
             }
         }

@@ -94,7 +94,6 @@ pub(crate) struct Switch {
     met_mysql: bool,
     /// When this gateway last moved everybody to Redis because it could not reach MySQL.
     moved: Option<Instant>,
-    told: (Store, bool),
 }
 
 impl Switch {
@@ -117,7 +116,6 @@ impl Switch {
             last_failover: None,
             met_mysql: false,
             moved: None,
-            told: (record.mode, false),
         }
     }
 
@@ -152,12 +150,6 @@ impl Switch {
             self.carry = Carry::Spoiled;
         }
         self.decide(now, &mut out);
-        let told = (self.record.mode, self.writable());
-        // A change under way ends in a moment, well or not: the connections need not see it.
-        if self.raising.is_none() && told != self.told {
-            self.told = told;
-            out.push(Output::Tell { mode: told.0, writable: told.1 });
-        }
         out
     }
 

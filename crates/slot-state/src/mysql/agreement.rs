@@ -221,15 +221,11 @@ impl MySqlStore {
             // Another gateway carried it, which did not know.
             sheet.remove(other);
         }
-        let (chosen, address) = match selection.writer {
+        let how = match selection.writer {
             Writer::Gateway { chosen, address } => (chosen, address),
             Writer::Php => (crate::hold::Chosen::Explicitly, None),
         };
-        let mut stored = self.written(sheet, selection.client.clone(), left, chosen, None);
-        if let Some(ours) = &mut stored.ours {
-            ours.address = address;
-        }
-        sheet.put(slot, stored);
+        sheet.put(slot, self.written(sheet, selection.client.clone(), left, how, None));
     }
 }
 

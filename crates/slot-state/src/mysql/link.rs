@@ -68,6 +68,8 @@ impl From<Trouble> for StoreError {
         match trouble {
             // Others were in the way again and again: nothing is wrong with the store.
             Trouble::Conflict | Trouble::Duplicate => StoreError::Timeout,
+            // Somebody changed a table: no other store need step in for that.
+            Trouble::NoTable { why, code: Some(NO_COLUMN | NO_DEFAULT) } => StoreError::Strange(why),
             Trouble::NoTable { why, .. } | Trouble::Refused { why, .. } => StoreError::Refusing(why),
             Trouble::Value { column, code } => {
                 let column = column.unwrap_or_default();
@@ -243,6 +245,10 @@ pub(super) fn take<T: FromValue>(row: &mut Row, column: usize) -> Result<T, Trou
     }
 }
 
+/// A column is not there.
+const NO_COLUMN: u16 = 1054;
+/// A new row does not fill a column that must be filled.
+const NO_DEFAULT: u16 = 1364;
 /// A unique key has such a row.
 pub(super) const DUPLICATE: u16 = 1062;
 /// Errors about a value: see [`Trouble::Value`].
@@ -264,8 +270,8 @@ pub(super) fn classify(error: Error) -> Trouble {
         // Lock wait, deadlock; MariaDB's and Galera's "record has changed".
         Error::Server(error) if [1205, 1213, 1020].contains(&error.code) => Trouble::Conflict,
         Error::Server(error) if error.code == DUPLICATE => Trouble::Duplicate,
-        // No table, no column, a column without a default.
-        Error::Server(error) if [1146, 1054, 1364].contains(&error.code) => {
+        // The first: no table.
+        Error::Server(error) if [1146, NO_COLUMN, NO_DEFAULT].contains(&error.code) => {
             Trouble::NoTable { why: text, code: Some(error.code) }
         }
         // Too many connections, shutting down, killed: as good as away.

@@ -30,7 +30,10 @@ impl MySqlStore {
         if self.is_surely_taken(slot, until).await {
             return Err(Refusal::SlotBooked.into());
         }
-        let granted = insist!(self, self.try_grant(ask, selections_here, until));
+        let granted = insist!(self, async {
+            let tried = self.try_grant(ask, selections_here, until).await;
+            tried.inspect_err(|trouble| report(slot, trouble))
+        });
         let (outcome, sheet) = granted.map_err(|error| self.uncertain(slot, error))?;
         if outcome == Err(Refusal::SlotBooked) && !self.picture.is_booked(slot) {
             self.picture.doubt_booked(slot.room);
@@ -188,6 +191,21 @@ impl MySqlStore {
         }
         Ok((outcome, sheet))
     }
+}
+
+/// A refusal that trying again does not change would be seen by nobody: the client is told that the store is away. What the
+/// database says of a missing column names no more than that; what else it says may name anybody.
+fn report(slot: Slot, trouble: &Trouble) {
+    let (code, reason) = match trouble {
+        Trouble::NoTable { why, code: Some(code) } => (code, why.as_str()),
+        Trouble::Refused { code, .. } => (code, "its manual says what this error number means"),
+        _ => return,
+    };
+    let (date, employee_id) = (slot.room.date, slot.room.employee_id.get());
+    tracing::warn!(
+        event = "lock_failed", storage = "mysql", code, reason, %date, employee_id, time = %slot.time,
+        "the database refuses locks; `slotcast migrate --dry-run` and `slotcast doctor` say what they need"
+    );
 }
 
 fn left(deadline: i64, now: i64) -> Duration {

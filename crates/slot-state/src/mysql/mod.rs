@@ -184,14 +184,14 @@ impl MySqlStore {
         sheet: &Sheet,
         client: ClientId,
         ttl: Duration,
-        chosen: Chosen,
+        (chosen, address): (Chosen, Option<AddressTag>),
         since: Option<i64>,
     ) -> Stored {
         let seconds = sheet.now / 1000;
         let ours = Ours {
             expires_at: sheet.now + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2),
             chosen,
-            address: None,
+            address,
             gateway: self.gateway.clone(),
             epoch: self.epoch.load(Ordering::Relaxed),
         };
@@ -219,21 +219,18 @@ fn renew_one(store: &MySqlStore, sheet: &mut Sheet, renewal: &Renewal, ttl: Dura
                 sheet.remove(slot);
                 return Renewed::Superseded;
             }
-            let renewed = store.written(sheet, held.client.clone(), ttl, ours.chosen, None);
-            let ours = renewed.ours.map(|new| Ours { address: ours.address, ..new });
-            let mut kept = held.clone();
-            (kept.timestamp, kept.ours) = (renewed.timestamp, ours);
+            let how = (ours.chosen, ours.address);
+            let Stored { timestamp, ours, .. } = store.written(sheet, held.client.clone(), ttl, how, None);
+            let mut kept = held;
+            (kept.timestamp, kept.ours) = (timestamp, ours);
             sheet.put(slot, kept);
             Renewed::Kept
         }
         None if sheet.locks.contains_key(&slot) || store.picture.is_booked(slot) => Renewed::Lost,
         None if !others.is_empty() => Renewed::Superseded,
         None if renewal.put_back => {
-            let mut put = store.written(sheet, renewal.client.clone(), ttl, Chosen::Explicitly, None);
-            if let Some(put) = &mut put.ours {
-                put.address = store.tag(renewal.address);
-            }
-            sheet.put(slot, put);
+            let how = (Chosen::Explicitly, store.tag(renewal.address));
+            sheet.put(slot, store.written(sheet, renewal.client.clone(), ttl, how, None));
             Renewed::PutBack
         }
         _ => Renewed::Lost,
@@ -270,12 +267,8 @@ impl HoldStore for MySqlStore {
                 return Decided::leave(Err(Refusal::SlotLocked));
             }
             others.iter().for_each(|other| sheet.remove(*other));
-            let mut stored =
-                self.written(sheet, client.clone(), ask.ttl, *chosen, held.map(|held| held.since));
-            if let Some(ours) = &mut stored.ours {
-                ours.address = address;
-            }
-            sheet.put(*slot, stored);
+            let since = held.map(|held| held.since);
+            sheet.put(*slot, self.written(sheet, client.clone(), ask.ttl, (*chosen, address), since));
             Decided::giving_up(Ok(Selected::Selection), others.into_iter().collect())
         };
         let outcome = self.change(&[slot.room], ask.actor, decide).await;

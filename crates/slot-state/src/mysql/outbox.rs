@@ -79,24 +79,31 @@ impl Outbox {
 
     /// WordPress knows of this one.
     pub async fn done(&self, untold: &Untold) -> Result<(), StoreError> {
-        self.change(&self.mysql.queries.delete_outbox, (untold.id,)).await
+        self.change(&self.mysql.queries.delete_outbox, (untold.id,)).await.map(drop)
     }
 
     /// It does not: to be taken again after `wait` at the earliest, unless another gateway has it by now.
     pub async fn later(&self, untold: &Untold, wait: Duration) -> Result<(), StoreError> {
         let wait = wait.as_millis() as u64;
-        self.change(&self.mysql.queries.delay_outbox, (wait, untold.id, untold.attempts)).await
+        self.change(&self.mysql.queries.delay_outbox, (wait, untold.id, untold.attempts)).await.map(drop)
     }
 
+    /// Drops some of those that have waited longer than this, oldest first; says how many.
+    pub async fn forget(&self, age: Duration) -> Result<u64, StoreError> {
+        self.change(&self.mysql.queries.forget_outbox, (age.as_millis() as u64,)).await
+    }
+
+    /// Says how many rows it was.
     async fn change(
         &self,
         statement: &str,
         params: impl Into<mysql_async::Params>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let changed = async {
             let mut work = self.mysql.link.begin(self.mysql.link.until()).await?;
-            work.run(statement, params).await?;
-            work.commit().await
+            let rows = work.run(statement, params).await?;
+            work.commit().await?;
+            Ok(rows)
         };
         changed.await.map_err(|trouble| self.mysql.failed(trouble))
     }

@@ -56,6 +56,8 @@ pub(super) struct Queries {
     pub(super) claim_outbox: String,
     pub(super) delay_outbox: String,
     pub(super) delete_outbox: String,
+    /// Some of the rows that are older than `?` milliseconds.
+    pub(super) forget_outbox: String,
     /// How many there are, and the oldest one's age in milliseconds.
     pub(super) count_outbox: String,
     options: String,
@@ -166,6 +168,9 @@ impl Queries {
             ),
             delay_outbox: format!("UPDATE {outbox} SET next_ms = {NOW_MS} + ? WHERE id = ? AND attempts = ?"),
             delete_outbox: format!("DELETE FROM {outbox} WHERE id = ?"),
+            forget_outbox: format!(
+                "DELETE FROM {outbox} WHERE created_ms < {NOW_MS} - ? ORDER BY id LIMIT {FORGOTTEN_AT_ONCE}"
+            ),
             count_outbox: format!(
                 "SELECT COUNT(*), (SELECT GREATEST(CAST({BEGUN_MS} AS SIGNED) - CAST(created_ms AS SIGNED), 0) \
                  FROM {outbox} ORDER BY id LIMIT 1) FROM {outbox}"

@@ -185,7 +185,8 @@ pub(super) fn connection_config(deadline: Duration) -> AsyncConnectionConfig {
         .set_pipeline_buffer_size(PIPELINE)
 }
 
-/// A Redis that answers but takes no writes is as good as away; what it says is kept for the log.
+/// A Redis that answers but takes no writes is as good as away; what it says is kept for the log. The library's own text
+/// spells some codes in its own way; servers before 7 quote the code in what they say of a script.
 pub(super) fn classify(error: &RedisError) -> StoreError {
     const REFUSING: [&str; 8] =
         ["READONLY", "OOM", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY", "NOPERM"];
@@ -199,5 +200,32 @@ pub(super) fn classify(error: &RedisError) -> StoreError {
         StoreError::Away(text)
     } else {
         StoreError::Strange(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(answer: &str) -> StoreError {
+        let value = redis::parse_redis_value(answer.as_bytes()).and_then(Value::extract_error);
+        classify(&value.expect_err("an error of the server"))
+    }
+
+    #[test]
+    fn who_takes_no_writes_is_told_from_who_does_not_understand() {
+        for refusing in [
+            "-READONLY You can't write against a read only replica.\r\n",
+            "-ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write \
+             against a read only replica. \r\n",
+            "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+            "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.\r\n",
+            "-NOREPLICAS Not enough good replicas to write.\r\n",
+            "-NOPERM User app has no permissions to run the 'set' command\r\n",
+        ] {
+            assert!(matches!(of(refusing), StoreError::Refusing(_)), "{refusing}: {:?}", of(refusing));
+        }
+        let strange = of("-ERR wrong number of arguments for 'get' command\r\n");
+        assert!(matches!(strange, StoreError::Strange(_)), "{strange:?}");
     }
 }

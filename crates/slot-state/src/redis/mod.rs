@@ -205,7 +205,14 @@ impl HoldStore for RedisStore {
         let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.select, *slot, &keys, &args).await?;
         match reply.word.as_str() {
-            "own_lock" => return Ok(Selected::OwnLock),
+            "own_lock" => {
+                // Its end and fence are asked of the picture next.
+                if self.picture.lock(*slot).is_none() {
+                    let looked = self.reader.look_all(&[*slot], Absence::Unknown).await;
+                    looked.map_err(|error| self.uncertain(*slot, error))?;
+                }
+                return Ok(Selected::OwnLock);
+            }
             "ok" => {}
             other => return Err(self.refused(*slot, other)),
         }

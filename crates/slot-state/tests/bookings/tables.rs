@@ -304,3 +304,19 @@ async fn without_the_guard_who_looked_before_us_and_writes_after_us_is_noticed()
     assert_eq!(book_refusal(confirming.await.unwrap()), BookRefusal::SlotBooked);
     assert_eq!(site.live(slot("10:00")).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_table_that_somebody_changed_is_no_reason_for_another_store_to_step_in() {
+    for site in [Site::with_redis().await, Site::on_mysql().await] {
+        let house = site.house(LONG).await;
+        let before = *house.store.storage().borrow();
+        site.maria.run("ALTER TABLE wp_appointease_slot_locks ADD COLUMN area varchar(20) NOT NULL").await;
+        let refused = house.lock(slot("10:00"), "ann").await;
+        let Err(HoldError::Store(StoreError::Strange(why))) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("1364") && why.contains("area"), "{why}");
+        assert_eq!(*house.store.storage().borrow(), before);
+        house.select(slot("11:00"), "bob").await.expect("granted");
+        site.maria.run("ALTER TABLE wp_appointease_slot_locks DROP COLUMN area").await;
+        house.lock(slot("10:00"), "ann").await.expect("granted");
+    }
+}

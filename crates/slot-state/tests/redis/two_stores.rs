@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join;
-use slot_state::{Chosen, EndReason, Observation, Refusal, Renewal, Renewed, SelectAsk, Slot};
+use slot_state::{Chosen, EndReason, Observation, Refusal, Renewal, Renewed, SelectAsk, Selected, Slot};
 use support::{RedisServer, eventually, holds_for};
 
 use crate::house::{House, SOON, active_key, client, refusal, room, slot, slot_in};
@@ -45,6 +45,17 @@ async fn what_one_does_the_other_shows_and_keeps_to() {
         (one.store.address_tag(same)? == other.store.address_tag(same)?).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_selects_what_it_locked_elsewhere_finds_the_lock_in_a_picture_that_was_behind() {
+    let (_redis, one, other) = two().await;
+    for number in 1..=50 {
+        let (place, name) = (slot_in(number, "10:00"), format!("ann{number}"));
+        let locked = one.lock(place, &name).await.expect("granted");
+        assert_eq!(other.select(place, &name).await.expect("its own"), Selected::OwnLock);
+        assert_eq!(other.picture.lock(place).map(|lock| lock.fence), Some(locked.fence));
+    }
 }
 
 #[tokio::test]

@@ -69,15 +69,13 @@ impl Session {
         Ok(())
     }
 
-    /// What the token grants; `None` where none is needed and none was shown. A gateway without keys passes over tokens.
+    /// What the token grants; `None` where none is needed and none was shown.
     fn check_token(&self, token: Option<&str>) -> Result<Option<Grant>, RequestError> {
-        let tokens = &self.services.tokens;
-        match token {
-            Some(token) if tokens.has_keys() => {
-                tokens.check(token).map(Some).ok_or(RequestError::Unauthorized)
+        match self.services.grant(token)? {
+            None if self.services.security.load().mode == SecurityMode::Token => {
+                Err(RequestError::Unauthorized)
             }
-            _ if self.services.security.load().mode == SecurityMode::Token => Err(RequestError::Unauthorized),
-            _ => Ok(None),
+            grant => Ok(grant),
         }
     }
 

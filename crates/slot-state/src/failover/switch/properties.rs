@@ -103,9 +103,6 @@ proptest! {
                     }
                     Output::Follow(record) => prop_assert!(record > before),
                     Output::Restore { record, .. } => prop_assert_eq!(record, bench.switch.record),
-                    Output::Tell { mode, writable } => {
-                        prop_assert_eq!((mode, writable), (bench.switch.deciding(), bench.switch.writable()));
-                    }
                     Output::Probe(store) => prop_assert_eq!(store, bench.switch.deciding()),
                 }
             }

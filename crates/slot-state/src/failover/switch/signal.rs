@@ -124,6 +124,4 @@ pub(crate) enum Output {
     /// Probe the store now, out of turn. The request that timed out waits for that and is then tried once more where
     /// [`Switch::record`](super::Switch::record) says.
     Probe(Store),
-    /// Tell the connections: this store decides, and takes writes or is away (`stale`).
-    Tell { mode: Store, writable: bool },
 }

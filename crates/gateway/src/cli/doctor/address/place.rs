@@ -36,14 +36,7 @@ impl Place {
 
     /// Where this machine reaches a gateway that listens there.
     pub(super) fn of(listen: &Listen) -> Option<Self> {
-        let Listen::Tcp(address) = listen else { return None };
-        let (host, port) = address.rsplit_once(':')?;
-        let host = match host {
-            "0.0.0.0" => "127.0.0.1",
-            "[::]" => "[::1]",
-            host => host,
-        };
-        Self::parse(&format!("ws://{host}:{port}")).ok()
+        Self::parse(&format!("ws://{}", listen.reached_at()?)).ok()
     }
 
     pub(super) fn uri(&self) -> &Uri {
@@ -114,15 +107,5 @@ mod tests {
         ] {
             assert_eq!(Place::parse(text).unwrap().is_private(), is_private, "{text}");
         }
-    }
-
-    #[test]
-    fn who_listens_everywhere_is_reached_on_this_machine() {
-        let of = |text: &str| {
-            Place::of(&Listen::try_from(text.to_owned()).unwrap()).map(|place| place.to_string())
-        };
-        assert_eq!(of("0.0.0.0:80").as_deref(), Some("ws://127.0.0.1:80/ws"));
-        assert_eq!(of("[::]:81").as_deref(), Some("ws://[::1]:81/ws"));
-        assert_eq!(of("unix:/run/a"), None);
     }
 }
