@@ -7,7 +7,7 @@ use serde_json::{Deserializer, Value};
 use support::{MariaDb, NodeFolder, run_slotcast};
 use tokio::process::Command;
 
-use crate::pages::{Block, blocks, pages};
+use super::pages::{Block, blocks, pages};
 
 /// Kinds that something looks at, and those that are for eyes alone.
 const KINDS: [&str; 13] =

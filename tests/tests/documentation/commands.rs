@@ -7,8 +7,8 @@ use std::process::Stdio;
 use support::run_slotcast;
 use tokio::io::AsyncWriteExt;
 
-use crate::pages::{blocks, pages, repository};
-use crate::shell::{Command, commands};
+use super::pages::{blocks, pages, repository};
+use super::shell::{Command, commands};
 
 /// Programs of others; what they take is theirs to say.
 const OTHERS: [&str; 11] = [
@@ -142,13 +142,8 @@ fn cargo(slotcast: &Slotcast, arguments: &[String]) -> Option<String> {
         Some("run") => slotcast.complaint(passed.get(1..).unwrap_or_default()),
         Some("test" | "build" | "doc" | "fmt" | "clippy") => {
             let after = |option: &str| own.iter().skip_while(move |word| *word != option).nth(1);
-            let folders = ["tests/tests", "crates/slot-state/tests"];
-            let exists = |name: &String| {
-                let files = [format!("{name}.rs"), format!("{name}/main.rs")];
-                folders
-                    .iter()
-                    .any(|folder| files.iter().any(|file| repository().join(folder).join(file).exists()))
-            };
+            let targets = ["tests/Cargo.toml", "crates/slot-state/Cargo.toml"].map(source).concat();
+            let exists = |name: &String| targets.contains(&format!("[[test]]\nname = \"{name}\""));
             let lost = after("--test").filter(|name| !exists(name));
             let packages = ["slotcast-gateway", "slot-state", "slotcast-tests", "loadgen"];
             let stranger = after("-p").filter(|name| !packages.contains(&name.as_str()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use crate::pages::{pages, repository};
+use super::pages::{pages, repository};
 
 /// `a/b/../c` without the detour.
 fn straight(path: &Path) -> PathBuf {

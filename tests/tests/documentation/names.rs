@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use support::run_slotcast;
 
-use crate::pages::{pages, repository};
-use crate::source::{metrics, sources};
+use super::pages::{pages, repository};
+use super::source::{metrics, sources};
 
 /// Variables that are no configuration keys: WordPress' constants and the tests' own.
 const OTHER_VARIABLES: [&str; 4] = ["SLOTCAST_KEY", "SLOTCAST_URL", "SLOTCAST_BIN", "SLOTCAST_FUZZ_SEED"];

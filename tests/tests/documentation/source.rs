@@ -5,7 +5,7 @@ use std::path::Path;
 
 use support::{Gateway, LegacyPage};
 
-use crate::pages::{files, repository};
+use super::pages::{files, repository};
 
 /// The text of every file below a folder of the repository that has this extension, tests left out.
 pub(crate) fn sources(folder: &str, extension: &str) -> Vec<String> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use crate::pages::{codes, page};
-use crate::source::{events, metrics, quoted, sources};
+use super::pages::{codes, page};
+use super::source::{events, metrics, quoted, sources};
 
 const REFERENCE: &str = "crates/gateway/docs/reference.md";
 
