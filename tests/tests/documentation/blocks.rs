@@ -1,5 +1,5 @@
-//! Blocks of code are code: each kind goes to whoever knows it. Shell scripts are looked at by `commands`, transcripts
-//! are played by `protocol`.
+//! Blocks of code are code: each kind goes to whoever knows it. Shell scripts are looked at by `commands`,
+//! transcripts are played by `protocol`.
 
 use std::process::Stdio;
 
@@ -19,8 +19,8 @@ const GIVEN: &str = "declare const React: any;
     declare function show(...anything: unknown[]): void;
     declare namespace JSX { interface IntrinsicElements { [name: string]: any } }";
 const TSCONFIG: &str = r#"{ "compilerOptions": {
-    "strict": true, "noImplicitAny": false, "checkJs": true, "allowJs": true, "noEmit": true, "jsx": "preserve",
-    "moduleDetection": "force", "target": "es2022", "module": "esnext", "moduleResolution": "bundler",
+    "strict": true, "noImplicitAny": false, "checkJs": true, "allowJs": true, "noEmit": true,
+    "jsx": "preserve", "moduleDetection": "force", "target": "es2022", "module": "esnext", "moduleResolution": "bundler",
     "lib": ["es2022", "dom", "dom.iterable"], "types": [] },
     "include": ["block*", "given.d.ts"] }"#;
 
@@ -97,7 +97,8 @@ async fn every_php_and_yaml_parses() {
     }
 }
 
-/// Against the tables that slotcast makes beside WordPress' and AppointEase's, page by page: the last one drops them.
+/// Against the tables that slotcast makes beside WordPress' and AppointEase's, page by page: the last page drops
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_is_one_for_the_database() {
     let maria = MariaDb::start().await;

@@ -1,5 +1,5 @@
-//! Every command line of the documentation can be typed: the program is known, so are its commands and options, and the
-//! files of the repository that it names are there.
+//! Every command line of the documentation can be typed: the program is known, so are its commands and options,
+//! and the files of the repository that it names are there.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;

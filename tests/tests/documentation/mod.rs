@@ -1,4 +1,4 @@
-//! The documentation is true: links lead somewhere, code is code, commands and names exist, tables are complete.
+//! The documentation is true: links lead somewhere, code is code, commands and names exist, tables name all.
 
 mod blocks;
 mod commands;

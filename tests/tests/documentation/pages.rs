@@ -1,4 +1,4 @@
-//! The repository's Markdown pages, taken apart: blocks of code, and prose with its links, headings and `code`.
+//! The repository's Markdown pages, taken apart: blocks of code, and prose with its links, headings, `code`.
 
 use std::path::{Path, PathBuf};
 

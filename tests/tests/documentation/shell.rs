@@ -98,7 +98,7 @@ impl Reader {
 
 #[test]
 fn a_script_is_taken_apart_as_a_shell_would() {
-    let script = "A=1 slotcast --config 'a b.toml' watch \\\n  --date \"$(date -d 'next week' +%F)\" # no word\n\
+    let script = "A=1 slotcast --config 'a b.toml' watch \\\n --date \"$(date -d 'next week' +%F)\" # none\n\
                   curl -si https://x/ > out.txt | head -n 1 && tests/all\n";
     let expected: [&[&str]; 5] = [
         &["date", "-d", "next week", "+%F"],

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(changes.taken, ["security.dashboard_key"]);
     }
 
-    /// The sample file says of each section which keys SIGHUP takes over, as `# Reload: all but mode, token_keys.`
+    /// The sample file says of each section which keys SIGHUP takes over: `# Reload: all but mode, token_keys.`
     fn is_said_to_be_taken(sample: &str, section: &str, name: &str) -> bool {
         let body = sample.split(&format!("\n[{section}]\n# Reload: ")).nth(1).expect("each section says it");
         let said = body.split_once(['.', '(']).expect("a sentence").0;
