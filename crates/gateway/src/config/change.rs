@@ -55,6 +55,8 @@ fn secrets_differ(key: &str, one: &Config, other: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::*;
     use crate::config::{Sources, load};
 
@@ -95,5 +97,60 @@ mod tests {
         let mut running = config(&[(key, "one long random text")]);
         let changes = running.take_over(&config(&[(key, "another long random text")]));
         assert_eq!(changes.taken, ["security.dashboard_key"]);
+    }
+
+    /// The sample file says of each section which keys SIGHUP takes over: `# Reload: all but mode, token_keys.`
+    fn is_said_to_be_taken(sample: &str, section: &str, name: &str) -> bool {
+        let body = sample.split(&format!("\n[{section}]\n# Reload: ")).nth(1).expect("each section says it");
+        let said = body.split_once(['.', '(']).expect("a sentence").0;
+        let names = |text: &str| text.split(", ").any(|other| other.trim() == name);
+        match said.strip_prefix("all") {
+            Some(but) => !names(but.trim_start_matches(" but ")),
+            None => names(said),
+        }
+    }
+
+    /// Another value that its key takes; whether it makes sense beside the others is not asked here.
+    fn another(key: &str, default: &Json) -> Json {
+        match default {
+            Json::Number(number) => (number.as_u64().unwrap() + 1).into(),
+            Json::Bool(is) => (!is).into(),
+            _ => match key {
+                "server.listen" => "127.0.0.1:9".into(),
+                "server.trusted_proxies" => json!(["10.0.0.0/8"]),
+                "server.tls_cert" | "server.tls_key" => "/another.pem".into(),
+                "redis.url" => "redis://127.0.0.1".into(),
+                "mysql.url" => "mysql://host/wordpress".into(),
+                "mysql.site_timezone" => "Europe/Berlin".into(),
+                "slots.day_start" | "slots.day_end" => "11:11".into(),
+                "legacy.upstream" => "https://www.example.com/wp-admin/admin-ajax.php".into(),
+                "security.mode" => "token".into(),
+                "security.token_keys" => json!(["k1:secret"]),
+                "security.allowed_origins" => json!(["https://www.example.com"]),
+                "log.format" => "json".into(),
+                "log.level" => "debug".into(),
+                _ => "another".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn the_sample_file_says_of_every_key_whether_a_reload_takes_it_over() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/slotcast.toml");
+        let sample = std::fs::read_to_string(path).unwrap();
+        let mut before = Config::default();
+        // To begin TLS takes a restart, to go on with other files does not.
+        before.server.tls_cert = Some("/cert.pem".into());
+        before.server.tls_key = Some("/key.pem".into());
+        for (key, default) in keys_of(&Config::default()) {
+            let (section, name) = key.split_once('.').unwrap();
+            let mut written = serde_json::to_value(&before).unwrap();
+            written[section][name] = another(&key, &default);
+            let written: Config = serde_json::from_value(written).unwrap();
+            let changes = before.clone().take_over(&written);
+            let said = is_said_to_be_taken(&sample, section, name);
+            let (taken, waiting) = (changes.taken.contains(&key), changes.waiting.contains(&key));
+            assert_eq!((taken, waiting), (said, !said), "{key}: a reload {changes:?}");
+        }
     }
 }

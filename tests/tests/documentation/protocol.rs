@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-const REFERENCE: &str = include_str!("../../crates/gateway/PROTOCOL.md");
+const REFERENCE: &str = include_str!("../../../crates/gateway/PROTOCOL.md");
 /// The day the examples name.
 const EXAMPLE_DATE: &str = "2026-12-01";
 /// Stands for any value.
@@ -73,7 +73,7 @@ async fn every_transcript_in_the_protocol_reference_plays_as_written() {
 
 #[test]
 fn every_error_code_the_gateway_knows_is_documented() {
-    let table = include_str!("../../crates/gateway/src/protocol/error.rs");
+    let table = include_str!("../../../crates/gateway/src/protocol/error.rs");
     let codes = table.split("=> (\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(code, _)| code);
     for code in codes {
         assert!(REFERENCE.contains(&format!("`{code}`")), "PROTOCOL.md does not name {code}");
