@@ -1,7 +1,7 @@
 //! The push protocol between one browser and one gateway: hello, rooms, diffs, ids.
 
 use serde_json::json;
-use support::{Gateway, Page, RedisServer, Room, holder_of};
+use support::{Gateway, GatewayBuilder, Page, RedisServer, Room, holder_of};
 
 const MORNING: &str = "10:00";
 const LATER: &str = "10:30";
@@ -140,7 +140,14 @@ async fn an_id_comes_back_as_it_was_sent() {
 /// However long the room's next diff waits for others to join it.
 #[tokio::test]
 async fn what_was_answered_is_in_every_snapshot_from_then_on() {
-    let gateway = Gateway::builder().with("slots.coalesce_ms", 1000).start().await;
+    let redis = RedisServer::start().await;
+    let slow = || Gateway::builder().with("slots.coalesce_ms", 1000);
+    tokio::join!(snapshots_keep_up(slow()), snapshots_keep_up(slow().redis_at(&redis.url())));
+}
+
+async fn snapshots_keep_up(builder: GatewayBuilder) {
+    let gateway = builder.start().await;
+    gateway.eventually_ready().await;
     let room = Room::tomorrow_of(1);
     let alice = Page::watching(&gateway, "alice", &room).await;
     let bob = Page::of(&gateway, "bob").await;
