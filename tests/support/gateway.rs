@@ -187,6 +187,20 @@ impl Gateway {
         self.child.id().expect("the gateway still runs")
     }
 
+    /// Its resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a VmRSS line");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+    }
+
+    /// A sample of `/metrics`, by its name with labels; 0 where there is none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = crate::LegacyPage::of(self).get("/metrics").await.body;
+        let mut samples = page.lines().filter_map(|line| line.rsplit_once(' '));
+        samples.find(|(sample, _)| *sample == name).map_or(0.0, |(_, value)| value.parse().expect("a number"))
+    }
+
     /// What it printed.
     pub fn logs(&self) -> &Logs {
         &self.logs

@@ -54,7 +54,7 @@ pub use node::NodeFolder;
 pub use page::{Page, PageBuilder, Reply};
 pub use php::Php;
 pub use promtool::{ALERT_RULES, promtool};
-pub use raw_socket::{RawAnswer, RawFrame, RawSocket, raw_http};
+pub use raw_socket::{RawAnswer, RawFrame, RawSocket, masked_frame, raw_http};
 pub use receiver::{Fate, Message, Receiver};
 pub use redis_server::RedisServer;
 pub use redis_truth::{holder_of, holds_in, view_in};

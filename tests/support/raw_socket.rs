@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::PATIENCE;
@@ -69,22 +69,72 @@ fn upgrade_request(addr: SocketAddr, more: &str) -> String {
     )
 }
 
+/// A masked frame as a browser writes it. `first`: FIN, reserved bits and opcode.
+pub fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | u8::try_from(length).expect("below 126")),
+        length @ 126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(length).expect("16 bits").to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend(u64::try_from(length).expect("64 bits").to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
 impl RawSocket {
     /// Connects and upgrades.
     pub async fn open(addr: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(addr).await.expect("the gateway accepts");
-        stream.write_all(upgrade_request(addr, "").as_bytes()).await.expect("the gateway reads");
-        let mut buffer = BytesMut::new();
+        Self::open_with(addr, "").await.0
+    }
+
+    /// Connects and upgrades with more header lines, each ending in CRLF; with the head of the answer.
+    pub async fn open_with(addr: SocketAddr, more: &str) -> (Self, String) {
+        let mut socket = Self::connect(addr).await;
+        socket.send_bytes(upgrade_request(addr, more).as_bytes()).await;
+        let head = socket.read_head().await;
+        (socket, head)
+    }
+
+    /// Connects, and leaves it to the test to ask for the upgrade.
+    pub async fn connect(addr: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(addr).await.expect("the gateway accepts"))
+    }
+
+    /// Connects with so small a receive buffer and upgrades: one that does not read is felt soon.
+    pub async fn open_narrow(addr: SocketAddr, receive_buffer: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(receive_buffer).expect("SO_RCVBUF");
+        let mut socket = Self::over(socket.connect(addr).await.expect("the gateway accepts"));
+        socket.send_bytes(upgrade_request(addr, "").as_bytes()).await;
+        socket.read_head().await;
+        socket
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        // Each write is a packet of its own.
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    /// The head of the answer to the upgrade, which must be granted.
+    pub async fn read_head(&mut self) -> String {
         let head_end = loop {
-            if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
-            let read = timeout(PATIENCE, stream.read_buf(&mut buffer)).await.expect("an answer in time");
-            assert_ne!(read.expect("an answer"), 0, "closed during the upgrade");
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
+            assert_ne!(read.expect("an answer in time").expect("an answer"), 0, "closed during the upgrade");
         };
-        let head = String::from_utf8_lossy(&buffer.split_to(head_end)).into_owned();
+        let head = String::from_utf8_lossy(&self.buffer.split_to(head_end)).into_owned();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Self { stream, buffer }
+        head
     }
 
     /// The status with which an upgrade with these header lines is answered.
@@ -107,27 +157,30 @@ impl RawSocket {
 
     /// Sends a masked frame whose first byte (FIN, reserved bits, opcode) is this.
     pub async fn send(&mut self, first: u8, payload: &[u8]) {
-        let mut frame = vec![first];
-        match payload.len() {
-            length @ 0..126 => frame.push(0x80 | u8::try_from(length).expect("below 126")),
-            length @ 126..=0xffff => {
-                frame.push(0x80 | 126);
-                frame.extend(u16::try_from(length).expect("16 bits").to_be_bytes());
-            }
-            length => {
-                frame.push(0x80 | 127);
-                frame.extend(u64::try_from(length).expect("64 bits").to_be_bytes());
-            }
-        }
-        frame.extend(MASK);
-        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.send_bytes(&frame).await;
+        self.send_bytes(&masked_frame(first, payload)).await;
     }
 
     /// Sends these bytes as they are.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         // A server that has closed already is what some tests are after.
         drop(self.stream.write_all(bytes).await);
+    }
+
+    /// Sends these bytes and says whether the other end still takes any; reads what comes meanwhile, for [`RawSocket::next_frame`].
+    pub async fn flood(&mut self, bytes: &[u8]) -> bool {
+        let (mut reading, mut writing) = self.stream.split();
+        let writing = writing.write_all(bytes);
+        tokio::pin!(writing);
+        loop {
+            tokio::select! {
+                sent = &mut writing => return sent.is_ok(),
+                read = reading.read_buf(&mut self.buffer) => {
+                    if !matches!(read, Ok(1..)) {
+                        return false;
+                    }
+                }
+            }
+        }
     }
 
     /// The next frame; `None` where the connection ends first.
@@ -156,15 +209,18 @@ impl RawSocket {
         }
     }
 
-    /// Takes a whole frame out of the buffer; servers do not mask.
+    /// Takes a whole frame out of the buffer. A server's frame is whole, has no reserved bits, no mask, and its length in
+    /// the shortest form.
     fn take_frame(&mut self) -> Option<RawFrame> {
         let [first, second, ..] = *self.buffer else { return None };
+        assert_eq!(first & 0xf0, 0x80, "FIN alone, in {first:#04x}");
         assert_eq!(second & 0x80, 0, "a server's frame is not masked");
         let (head, length) = match second {
             126 => (4, usize::from(u16::from_be_bytes(self.buffer.get(2..4)?.try_into().expect("2 bytes")))),
             127 => panic!("no frame of the protocol is that large"),
             length => (2, usize::from(length)),
         };
+        assert!(head == 2 || length > 125, "{length} in the longer form");
         if self.buffer.len() < head + length {
             return None;
         }

@@ -13,13 +13,6 @@ const BEAT: Duration = Duration::from_millis(12);
 /// A server that queued every frame for one connection would need more; the test's own noise needs less.
 const FLAT_KIB: u64 = 24 * 1024;
 
-/// Resident memory of a process in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a VmRSS line");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
-}
-
 /// Established TCP connections whose local end is this port, as the kernel lists them for the process.
 fn open_sockets_to(pid: u32, port: u16) -> usize {
     let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("the process runs");
@@ -78,7 +71,7 @@ async fn a_page_that_stops_reading_is_right_again_after_one_snapshot_a_room() {
             page.subscribe(room).await;
         }
     }
-    let before = resident_kib(gateway.pid());
+    let before = gateway.resident_kib();
     slow.stop_reading();
     let started = Instant::now();
     change_a_lot(&redis, &rooms).await;
@@ -91,7 +84,7 @@ async fn a_page_that_stops_reading_is_right_again_after_one_snapshot_a_room() {
             page.eventually_shows(room, "all changes", |view| *view == truth).await;
         }
     }
-    let grown = resident_kib(gateway.pid()).saturating_sub(before);
+    let grown = gateway.resident_kib().saturating_sub(before);
     println!("the gateway grew by {grown} KiB");
     assert!(grown < FLAT_KIB, "{grown} KiB");
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::SEC_WEBSOCKET_VERSION;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::operators::peer;
@@ -53,8 +55,16 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
     let mut response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
         Err(error) => {
+            let status = match &error {
+                Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+                    StatusCode::UPGRADE_REQUIRED
+                }
+                _ => StatusCode::BAD_REQUEST,
+            };
             let message = format!("this path speaks WebSocket (version 13): {error}");
-            return refuse(StatusCode::BAD_REQUEST, "handshake", message);
+            let mut refused = refuse(status, "handshake", message);
+            refused.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            return refused;
         }
     };
     let from = client_address(peer, request.headers(), &server.trusted_proxies);

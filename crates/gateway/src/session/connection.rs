@@ -91,7 +91,16 @@ struct Outbox {
     waiting: Vec<u8>,
     behind: SmallVec<[Room; 0]>,
     closing: Option<CloseCode>,
+    /// Its client has said goodbye, and was answered.
+    left: bool,
     broken: bool,
+}
+
+impl Outbox {
+    /// A close frame has been sent: after it comes nothing.
+    fn is_over(&self) -> bool {
+        self.left || self.closing.is_some()
+    }
 }
 
 /// What a session has to wait for besides its client.
@@ -129,7 +138,7 @@ impl Connection {
     /// Sends a frame, unless the reader is slow: then the room is marked as missed.
     pub fn offer(&self, frame: &Bytes, room: Room) -> Offered {
         let mut outbox = self.outbox.lock();
-        if outbox.closing.is_some() {
+        if outbox.is_over() {
             return Offered::Behind;
         }
         if outbox.waiting.is_empty() && outbox.behind.is_empty() {
@@ -167,7 +176,7 @@ impl Connection {
     /// Sends a frame that must arrive; it waits if it has to.
     pub fn send(&self, frame: &[u8]) {
         let mut outbox = self.outbox.lock();
-        if outbox.closing.is_none() {
+        if !outbox.is_over() {
             self.write(&mut outbox, frame);
         }
     }
@@ -175,11 +184,16 @@ impl Connection {
     /// Ends the connection with a close frame.
     pub fn close(&self, code: CloseCode) {
         let mut outbox = self.outbox.lock();
-        if outbox.closing.is_none() {
+        if !outbox.is_over() {
             self.write(&mut outbox, &frame::close(code));
             outbox.closing = Some(code);
             self.wake.notify_one();
         }
+    }
+
+    /// The client has closed, and tungstenite's answer is the last frame it gets.
+    pub(crate) fn on_left(&self) {
+        self.outbox.lock().left = true;
     }
 
     /// With which code the end has been said, if it has.
@@ -233,6 +247,11 @@ impl Connection {
         }
         self.write(&mut outbox, bytes);
         Ok(bytes.len())
+    }
+
+    /// Has the session look around.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Waits until somebody left a chore.

@@ -9,9 +9,26 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
+use super::fragments::Fragments;
 
 /// A connection's byte streams, for its session alone.
-pub(crate) struct SocketIo(pub(crate) Arc<Connection>);
+pub(crate) struct SocketIo {
+    connection: Arc<Connection>,
+    fragments: Fragments,
+}
+
+impl SocketIo {
+    pub(crate) fn new(connection: Arc<Connection>, read_ahead: &[u8]) -> Self {
+        let mut fragments = Fragments::default();
+        fragments.read(read_ahead);
+        Self { connection, fragments }
+    }
+
+    /// How many pieces of unfinished messages came since the last time. Nothing more is read until somebody asks.
+    pub(crate) fn take_fragments(&mut self) -> u32 {
+        self.fragments.take()
+    }
+}
 
 impl AsyncRead for SocketIo {
     fn poll_read(
@@ -19,15 +36,22 @@ impl AsyncRead for SocketIo {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Self { connection, fragments } = self.get_mut();
+        if fragments.waiting() {
+            connection.wake();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
         loop {
-            if !self.0.socket().has_unread() {
-                ready!(self.0.socket().poll_read_ready(context))?;
+            if !connection.socket().has_unread() {
+                ready!(connection.socket().poll_read_ready(context))?;
             }
-            match self.0.socket().try_read(buffer.initialize_unfilled()) {
+            match connection.socket().try_read(buffer.initialize_unfilled()) {
                 Ok(count) => {
-                    self.0.mind_debts();
+                    connection.mind_debts();
                     buffer.advance(count);
-                    self.0.touch();
+                    fragments.read(&buffer.filled()[before..]);
+                    connection.touch();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -39,7 +63,7 @@ impl AsyncRead for SocketIo {
 
 impl AsyncWrite for SocketIo {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.0.take_written(bytes))
+        Poll::Ready(self.connection.take_written(bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! One WebSocket connection: its socket, what it has said, what it is to be told.
 
 mod connection;
+mod fragments;
 mod io;
 mod registry;
 mod socket;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error;
@@ -38,6 +39,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves a connection from its upgrade to its end. `read_ahead`: what came with the handshake.
 ///
 /// Waits for, all on this screen: a message of the client's, the socket taking bytes again, somebody's wake-up.
+/// Whoever ended it: the last frame has a moment to arrive.
 /// While bytes wait to be written nothing is read, so what a client can pile up is bounded.
 pub(crate) async fn run(
     services: Arc<Services>,
@@ -45,13 +47,14 @@ pub(crate) async fn run(
     read_ahead: Bytes,
     from: ClientAddress,
 ) {
-    let io = SocketIo(connection.clone());
+    let io = SocketIo::new(connection.clone(), &read_ahead);
     let partial = read_ahead.to_vec();
     drop(read_ahead);
     let mut socket = WebSocketStream::from_partially_read(io, partial, Role::Server, Some(config())).await;
     services.connections.add(connection.clone());
     let mut session = Session::new(services.clone(), connection.clone(), from);
     loop {
+        session.on_fragments(socket.get_mut().take_fragments());
         let pending = connection.pending();
         tokio::select! {
             message = socket.next(), if pending == Pending::Nothing => match message {
@@ -64,6 +67,12 @@ pub(crate) async fn run(
                     }
                 }
                 Some(Ok(Message::Binary(_))) => connection.close(CloseCode::Binary),
+                Some(Ok(Message::Close(_))) => {
+                    connection.on_left();
+                    // Has tungstenite write its answer; that it is the last is no error.
+                    let _ = socket.flush().await;
+                    break;
+                }
                 Some(Ok(_)) => session.on_control(),
                 Some(Err(error)) => match close_code(&error) {
                     Some(code) => connection.close(code),
@@ -77,16 +86,14 @@ pub(crate) async fn run(
                 }
             },
             () = connection.woken() => {}
-            () = std::future::ready(()), if pending == Pending::Close => {
-                linger(&connection).await;
-                break;
-            }
+            () = std::future::ready(()), if pending == Pending::Close => break,
         }
     }
     session.leave();
     if let Some(code) = connection.closing() {
         services.metrics.connections_closed.get_or_create(&CodeLabel { code: code as u16 }).inc();
     }
+    linger(&connection).await;
     services.connections.remove(connection.id);
 }
 

@@ -76,9 +76,16 @@ impl Session {
         None
     }
 
-    /// A ping, pong or close: tungstenite has answered it. It counts as a frame.
+    /// A ping or pong: tungstenite has answered it. It counts as a frame.
     pub(crate) fn on_control(&mut self) {
         if self.limiter.check() == Verdict::FarTooFast {
+            self.connection.close(CloseCode::Policy);
+        }
+    }
+
+    /// Pieces of a message that is not whole yet; each counts as a frame.
+    pub(crate) fn on_fragments(&mut self, count: u32) {
+        if (0..count).any(|_| self.limiter.check() == Verdict::FarTooFast) {
             self.connection.close(CloseCode::Policy);
         }
     }

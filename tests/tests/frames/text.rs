@@ -1,12 +1,11 @@
-//! What is no frame of the protocol: the named close code or a typed error, and the server goes on unharmed.
+//! Text that is no frame of the protocol: a typed error or the named close code, and the server goes on unharmed.
 
 use std::time::Duration;
 
 use serde_json::json;
 use support::{Gateway, PATIENCE, Page, RawSocket, Room};
-use tokio_tungstenite::tungstenite::Message;
 
-const MAX_TEXT: usize = 8 * 1024;
+use crate::case::MAX_TEXT;
 
 /// The server still serves a well-behaved page.
 async fn assert_unharmed(gateway: &mut Gateway) {
@@ -88,91 +87,14 @@ async fn a_text_of_eight_kibibytes_is_read_and_one_more_byte_is_too_big() {
     let page = Page::of(&gateway, "alice").await;
     page.send_raw(ping_of_length(MAX_TEXT));
     page.reply("long").await.assert_kind("pong");
-
-    let mut raw = RawSocket::open(gateway.addr()).await;
-    raw.send_text(&ping_of_length(MAX_TEXT + 1)).await;
-    assert_eq!(raw.close_code(PATIENCE).await, Some(1009));
-
-    // A message in pieces counts as a whole.
-    let mut raw = RawSocket::open(gateway.addr()).await;
-    raw.send(0x01, &[b' '; 6_000]).await;
-    raw.send(0x80, &[b' '; 6_000]).await;
-    assert_eq!(raw.close_code(PATIENCE).await, Some(1009));
+    page.send_raw(ping_of_length(MAX_TEXT + 1));
+    assert_eq!(page.eventually_closed().await, Some(1009));
     assert_unharmed(&mut gateway).await;
 }
 
 #[tokio::test]
-async fn a_frame_of_a_megabyte_is_not_read() {
+async fn half_a_frame_and_noise_are_no_harm() {
     let mut gateway = Gateway::start().await;
-    for _ in 0..20 {
-        let mut raw = RawSocket::open(gateway.addr()).await;
-        raw.send(0x81, &vec![b'x'; 1 << 20]).await;
-        // The close frame may be lost to the reset that follows unread data.
-        let code = raw.close_code(PATIENCE).await;
-        assert!(matches!(code, Some(1009) | None), "{code:?}");
-    }
-    // A header that promises more than there is memory.
-    let mut raw = RawSocket::open(gateway.addr()).await;
-    raw.send_bytes(&[0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4]).await;
-    assert!(matches!(raw.close_code(PATIENCE).await, Some(1009 | 1002) | None));
-    assert_unharmed(&mut gateway).await;
-}
-
-#[tokio::test]
-async fn a_message_in_pieces_is_one_frame() {
-    let gateway = Gateway::start().await;
-    let mut raw = RawSocket::open(gateway.addr()).await;
-    raw.send(0x01, b"{\"type\":").await;
-    raw.send(0x89, b"are you there").await;
-    raw.send(0x80, b"\"ping\"}").await;
-    let pong = raw.next_frame(PATIENCE).await.unwrap();
-    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, &b"are you there"[..]));
-    let reply = raw.next_frame(PATIENCE).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&reply.payload), "{\"type\":\"pong\"}");
-}
-
-#[tokio::test]
-async fn binary_frames_and_text_that_is_not_utf8_are_named() {
-    let mut gateway = Gateway::start().await;
-    let page = Page::of(&gateway, "alice").await;
-    page.send_message(Message::binary(vec![1, 2, 3]));
-    assert_eq!(page.eventually_closed().await, Some(1003));
-
-    for text in [&b"\xff\xfe"[..], b"{\"type\":\"\xc3\x28\"}", b"\xed\xa0\x80"] {
-        let mut raw = RawSocket::open(gateway.addr()).await;
-        raw.send(0x81, text).await;
-        assert_eq!(raw.close_code(PATIENCE).await, Some(1007), "{text:?}");
-    }
-    assert_unharmed(&mut gateway).await;
-}
-
-#[tokio::test]
-async fn broken_framing_is_a_protocol_error() {
-    let mut gateway = Gateway::start().await;
-    let long_ping = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[b'x'; 126]].concat();
-    let broken: [(&str, &[u8]); 7] = [
-        ("a reserved bit", &[0xc1, 0x82, 0, 0, 0, 0, b'{', b'}']),
-        ("a reserved opcode", &[0x83, 0x82, 0, 0, 0, 0, b'{', b'}']),
-        ("no mask", &[0x81, 0x02, b'{', b'}']),
-        ("a continuation of nothing", &[0x80, 0x82, 0, 0, 0, 0, b'{', b'}']),
-        ("a fragmented ping", &[0x09, 0x80, 0, 0, 0, 0]),
-        ("a ping that is too long", &long_ping),
-        ("a new message inside another", &[0x01, 0x81, 0, 0, 0, 0, b'{', 0x81, 0x81, 0, 0, 0, 0, b'}']),
-    ];
-    for (what, bytes) in broken {
-        let mut raw = RawSocket::open(gateway.addr()).await;
-        raw.send_bytes(bytes).await;
-        assert_eq!(raw.close_code(PATIENCE).await, Some(1002), "{what}");
-    }
-    assert_unharmed(&mut gateway).await;
-}
-
-#[tokio::test]
-async fn a_close_is_answered_and_half_a_frame_is_no_harm() {
-    let mut gateway = Gateway::start().await;
-    let mut raw = RawSocket::open(gateway.addr()).await;
-    raw.send(0x88, &1000_u16.to_be_bytes()).await;
-    assert_eq!(raw.close_code(PATIENCE).await, Some(1000));
     for half in [&[0x81][..], &[0x81, 0xfe], &[0x81, 0x85, 1, 2, 3, 4, 5]] {
         let mut raw = RawSocket::open(gateway.addr()).await;
         raw.send_bytes(half).await;
