@@ -198,6 +198,13 @@ impl RawSocket {
         }
     }
 
+    /// Whether the server ends the connection in order, with nothing more to say: a reset may take with it what was said.
+    pub async fn ends_in_order(&mut self, deadline: Duration) -> bool {
+        let read = timeout(deadline, self.stream.read_buf(&mut self.buffer)).await;
+        self.buffer.is_empty()
+            && matches!(read.unwrap_or_else(|_| panic!("no end within {deadline:?}")), Ok(0))
+    }
+
     /// Reads on until the server closes; the close code where it said one.
     pub async fn close_code(&mut self, deadline: Duration) -> Option<u16> {
         let end = Instant::now() + deadline;

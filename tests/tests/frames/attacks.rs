@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use support::{Gateway, PATIENCE, RawSocket, eventually, masked_frame};
 use tokio::time::{sleep, timeout};
 
@@ -57,9 +58,9 @@ async fn floods_end_with_a_policy_violation() {
         ),
         ("requests", none(), ask("a")),
     ];
-    let running =
-        floods.into_iter().map(async |(name, start, again)| (name, flood(&gateway, start, again).await));
-    for (name, code) in futures::future::join_all(running).await {
+    let names = floods.each_ref().map(|(name, ..)| *name);
+    let running = floods.into_iter().map(|(_, start, again)| flood(&gateway, start, again));
+    for (name, code) in names.into_iter().zip(join_all(running).await) {
         // Bytes that were under way may end the connection before the close frame is read.
         assert!(matches!(code, Some(1008) | None), "{name}: {code:?}");
     }

@@ -187,8 +187,8 @@ impl Case {
             let Some(frame) = next(&mut socket).await else { break };
             heard.push(frame);
         }
-        if is_closed {
-            heard.extend(next(&mut socket).await);
+        if is_closed && heard.len() == wanted.len() && !socket.ends_in_order(PATIENCE).await {
+            heard.push(Heard::Strange("more, or a reset".into()));
         }
         let fits = heard.len() == wanted.len()
             && heard.iter().zip(&wanted).all(|(heard, wanted)| heard.fits(wanted));

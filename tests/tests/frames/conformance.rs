@@ -21,12 +21,8 @@ fn all_cases() -> Vec<Case> {
 /// Plays them side by side and shows all that went otherwise.
 async fn play(cases: Vec<Case>, addr: SocketAddr) {
     let count = cases.len();
-    let failed: Vec<String> = stream::iter(cases)
-        .map(|case| case.play(addr))
-        .buffer_unordered(AT_ONCE)
-        .filter_map(async |failed| failed)
-        .collect()
-        .await;
+    let played = stream::iter(cases).map(|case| case.play(addr)).buffer_unordered(AT_ONCE);
+    let failed: Vec<String> = played.collect::<Vec<_>>().await.into_iter().flatten().collect();
     assert!(failed.is_empty(), "{} of {count} cases:\n{}", failed.len(), failed.join("\n"));
 }
 
