@@ -20,6 +20,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod heartbeat;
 mod http;
 pub mod observe;

@@ -15,6 +15,8 @@ mod due;
 mod event;
 mod fail_point;
 mod failover;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hold;
 mod memory;
 mod mysql;

@@ -73,13 +73,31 @@ impl Loaded {
 
 /// Reads every source and checks the outcome.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let file = match &sources.file {
+        Some(path) => Some((path.display().to_string(), read_file(path)?)),
+        None => None,
+    };
+    put_together(file, sources)
+}
+
+/// As [`load`], of a file with this text alone.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
+    let path = Path::new("text");
+    put_together(Some(("text".to_owned(), read_text(path, text)?)), &Sources::default())
+}
+
+fn put_together(
+    file: Option<(String, Vec<(String, ValueKind)>)>,
+    sources: &Sources,
+) -> Result<Loaded, ConfigError> {
     let known: BTreeMap<String, Json> = keys_of(&Config::default()).into_iter().collect();
     let mut problems = Vec::new();
     let mut given: BTreeMap<String, Given> = BTreeMap::new();
 
-    if let Some(path) = &sources.file {
-        for (key, value) in read_file(path)? {
-            let origin = path.display().to_string();
+    if let Some((origin, values)) = file {
+        for (key, value) in values {
+            let origin = origin.clone();
             if known.contains_key(&key) {
                 given.insert(key, Given { value, origin });
             } else {
@@ -142,13 +160,18 @@ struct Given {
 }
 
 fn read_file(path: &Path) -> Result<Vec<(String, ValueKind)>, ConfigError> {
-    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    let file = config::File::from_str(&text, FileFormat::Toml);
-    let parsed = ConfigBuilder::<DefaultState>::default()
-        .add_source(file)
-        .build()
-        .map_err(|error| failed(without_excerpt(&error.to_string())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File {
+        path: path.to_owned(),
+        reason: format!("cannot be read: {error}"),
+    })?;
+    read_text(path, &text)
+}
+
+fn read_text(path: &Path, text: &str) -> Result<Vec<(String, ValueKind)>, ConfigError> {
+    let file = config::File::from_str(text, FileFormat::Toml);
+    let parsed = ConfigBuilder::<DefaultState>::default().add_source(file).build().map_err(|error| {
+        ConfigError::File { path: path.to_owned(), reason: without_excerpt(&error.to_string()) }
+    })?;
     let mut found = Vec::new();
     flatten("", parsed.cache, &mut found);
     Ok(found)

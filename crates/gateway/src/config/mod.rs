@@ -12,6 +12,8 @@ mod validate;
 mod values;
 
 pub use change::Changes;
+#[cfg(any(test, fuzzing))]
+pub(crate) use load::load_text;
 pub use load::{Entry, Loaded, Sources, load};
 pub use problem::{ConfigError, Problem};
 pub use secret::{Secret, SecretUrl, TokenKey};

@@ -320,15 +320,7 @@ mod tests {
             let ours = as_ours(fields);
             match read(&ours) {
                 Err(wrong) => prop_assert!(!wrong.is_empty() && wrong.values().all(|sentence| !sentence.is_empty())),
-                Ok(form) => {
-                    let Customer { name, email, phone, notes } = form.customer;
-                    prop_assert!((1..=100).contains(&name.chars().count()) && !name.contains(char::is_control));
-                    prop_assert!((3..=100).contains(&email.chars().count()) && email.matches('@').count() == 1);
-                    prop_assert!(!email.contains(char::is_whitespace) && !email.contains(['<', '>', '"', ',']));
-                    prop_assert!(phone.is_none_or(|phone| (1..=20).contains(&phone.chars().count())));
-                    prop_assert!(notes.is_none_or(|notes| (1..=2000).contains(&notes.len())));
-                    prop_assert!(form.service_id != Some(0));
-                }
+                Ok(form) => crate::fuzz::check_form(&form),
             }
         }
     }

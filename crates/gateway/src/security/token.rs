@@ -188,6 +188,48 @@ impl JwtVerifier for Hs256 {
     }
 }
 
+/// What must hold for any text that is shown as a token, and for any header and claims, each on a line, that one of our keys
+/// has signed: nobody is let in but by our signature, as who the claims say, and no longer than they say.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(input: &[u8]) {
+    use std::sync::LazyLock;
+
+    static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
+        let keys = ["k1:a-secret-of-many-letters-1", "k2:a-secret-of-many-letters-2"];
+        Tokens::new(&keys.map(|key| key.to_owned().try_into().expect("a key")))
+    });
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let signed_by = |key: &Key, message: &str| {
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key.signs, Algorithm::HS256);
+        format!("{message}.{}", signature.expect("a signature"))
+    };
+    if TOKENS.check(text).is_some() {
+        let message = text.rsplit_once('.').map_or("", |(message, _)| message);
+        assert!(TOKENS.keys.iter().any(|key| signed_by(key, message) == text), "forged: {text}");
+    }
+    let (header, claims) = text.split_once('\n').unwrap_or((text, ""));
+    let (Ok(header), Ok(claims)) =
+        (serde_json::from_str::<Header>(header), serde_json::from_str::<serde_json::Value>(claims))
+    else {
+        return;
+    };
+    let key = &TOKENS.keys[0];
+    // Another algorithm is refused while signing already, or the claims are none that can be.
+    let Ok(token) = jsonwebtoken::encode(&header, &claims, &key.signs) else { return };
+    if let Some(grant) = TOKENS.check(&token) {
+        assert_eq!((header.alg, header.kid.as_deref()), (Algorithm::HS256, Some("k1")));
+        assert_eq!(claims["sub"], grant.client.as_str());
+        assert!(
+            !grant.client.as_str().starts_with(PHP_CLIENTS)
+                && grant.client.as_str().len() <= ClientId::MAX_LEN
+        );
+        let ends = claims["exp"].as_f64().expect("an end") + LEEWAY.as_secs_f64();
+        // A second, for the clock between the check and here.
+        assert!(ends + 1.0 >= unix_time().as_secs_f64() + grant.left.as_secs_f64(), "{grant:?}");
+        assert_eq!(grant.scope.is_everything(), claims["rooms"].is_null());
+    }
+}
+
 #[cfg(test)]
 #[path = "token_tests.rs"]
 mod tests;

@@ -8,6 +8,8 @@ mod booked;
 mod bookings;
 mod catalogue;
 mod examine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod in_hand;
 mod link;

@@ -16,7 +16,7 @@ use crate::slot::{SlotTime, parse_date};
 use crate::store::StoreError;
 
 /// AppointEase's settings, a serialized array.
-const OPTIONS: &str = "appointease_options";
+pub(super) const OPTIONS: &str = "appointease_options";
 /// What a table of days off may be called, after the prefix; the first that is there counts. It has the columns
 /// `start_date`, `end_date` and perhaps `employee_id`.
 const BLACKOUT_TABLES: [&str; 3] =
@@ -147,7 +147,7 @@ impl SiteSettings {
         }
     }
 
-    fn read_opening(&mut self, options: &HashMap<String, Vec<u8>>) {
+    pub(super) fn read_opening(&mut self, options: &HashMap<String, Vec<u8>>) {
         let Some(text) = options.get(OPTIONS) else { return };
         let entries = match php::parse(text) {
             Ok(Value::Array(entries)) => entries,
@@ -218,6 +218,17 @@ fn blackout([first, last, employee]: &[Option<String>; 3]) -> Option<Blackout> {
 /// A list of days or of their numbers, as PHP's `w` and `N` have them; or days each with yes or no. `None` if it is
 /// neither: that nobody ever works must be said.
 fn working_days(value: &Value) -> Option<Vec<Weekday>> {
+    let mut days = Vec::new();
+    // An option may name one day a thousand times.
+    for day in named_days(value)? {
+        if !days.contains(&day) {
+            days.push(day);
+        }
+    }
+    Some(days)
+}
+
+fn named_days(value: &Value) -> Option<Vec<Weekday>> {
     let mut days = Vec::new();
     match value {
         Value::Array(entries) => {

@@ -42,8 +42,7 @@ impl RedisStore {
         command.arg(keys::availability(room));
         let answer = async |mut connection| command.query_async(&mut connection).await;
         let value: Option<Vec<u8>> = self.scripts.link.within_deadline(answer).await.ok()?;
-        let found: Found = serde_json::from_slice(&value?).ok()?;
-        found.booked.iter().map(|time| time.parse().ok()).collect()
+        kept_booked(&value?)
     }
 
     /// Keeps answers.
@@ -80,7 +79,13 @@ impl RedisStore {
     }
 }
 
-fn value(answer: &Availability) -> String {
+/// What was booked, where the value is ours.
+pub(super) fn kept_booked(value: &[u8]) -> Option<Vec<SlotTime>> {
+    let found: Found = serde_json::from_slice(value).ok()?;
+    found.booked.iter().map(|time| time.parse().ok()).collect()
+}
+
+pub(super) fn value(answer: &Availability) -> String {
     let booked = answer.booked.iter().map(|time| (time.to_string(), Details { status: "confirmed" }));
     let locked = answer.locked.iter().map(|time| (time.to_string(), Details { status: "locked" }));
     let kept = Kept {

@@ -157,7 +157,7 @@ impl Subscription {
 
 /// What a script published about itself.
 #[derive(Deserialize)]
-struct Published {
+pub(super) struct Published {
     act: String,
     gateway: String,
     seq: String,
@@ -167,6 +167,19 @@ struct Published {
     clients: Vec<String>,
     #[serde(default)]
     look: Vec<String>,
+}
+
+impl Published {
+    /// Whatever is published under our channel; `None` if it is not of that shape.
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    /// The slots that changed, and those to look at: of what is not spelled as ours, none.
+    pub(super) fn slots(&self) -> (Vec<Slot>, Vec<Slot>) {
+        let parse = |slots: &[String]| slots.iter().filter_map(|slot| keys::parse_suffix(slot)).collect();
+        (parse(&self.slots), parse(&self.look))
+    }
 }
 
 /// Turns pushes into hints.
@@ -246,14 +259,11 @@ impl Listener {
 
     /// What this gateway did, the picture has from the answer, or soon will.
     fn on_published(&self, payload: &[u8]) {
-        let Ok(published) = serde_json::from_slice::<Published>(payload) else {
+        let Some(published) = Published::parse(payload) else {
             self.picture.observe(Observation::ForeignSkipped);
             return;
         };
-        let parse = |slots: &[String]| -> Vec<Slot> {
-            slots.iter().filter_map(|slot| keys::parse_suffix(slot)).collect()
-        };
-        let (slots, look) = (parse(&published.slots), parse(&published.look));
+        let (slots, look) = published.slots();
         if published.act == "renew" {
             slots
                 .into_iter()

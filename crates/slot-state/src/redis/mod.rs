@@ -7,6 +7,8 @@ mod bookings;
 mod carry;
 mod events;
 mod examine;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod link;
 mod locks;

@@ -2,22 +2,13 @@
 //! way that reads the same, and nothing in a room's transient is lost.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use tokio::time::Instant;
 
 use super::*;
-use crate::mysql::transients::RoomSelections;
-
-/// Bytes for people to read.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string()
-}
+use crate::mysql::fuzz::{php as settles, shown};
 
 /// Texts that mean something somewhere.
 const TELLING: &[&str] = &[
@@ -79,28 +70,6 @@ pub(super) fn damaged(mut text: Vec<u8>, damage: &[(Index, u8, u8)]) -> Vec<u8> 
     text
 }
 
-/// What is read at all is written in a way that reads the same, and stays so.
-fn settles(text: &[u8]) {
-    if let Ok(value) = parse(text) {
-        let written = encode(&value);
-        let again = parse(&written).unwrap_or_else(|error| panic!("{}: {error}", shown(&written)));
-        assert_eq!(shown(&encode(&again)), shown(&written), "from {}", shown(text));
-    }
-    if let Ok(selections) = RoomSelections::parse(text) {
-        let written = selections.encode();
-        assert_eq!(sorted(&written), sorted(text), "from {}", shown(text));
-        assert_eq!(selections.is_empty(), written == b"a:0:{}");
-    }
-}
-
-/// The entries of an array, in an order that is not the array's.
-fn sorted(text: &[u8]) -> Vec<String> {
-    let Ok(Value::Array(array)) = parse(text) else { panic!("{} is no array", shown(text)) };
-    let mut entries: Vec<_> = array.iter().map(|entry| format!("{entry:?}")).collect();
-    entries.sort();
-    entries
-}
-
 /// Something like the array in a room's transient.
 fn any_room() -> impl Strategy<Value = Value> {
     let time = select(&["09:00", "09:30", "10:00", "10:00:00", "24:00", "7", "note"][..]);
@@ -159,56 +128,5 @@ proptest! {
     #[test]
     fn any_bytes_are_an_error_or_a_value(text in vec(any::<u8>(), 0..60)) {
         settles(&text);
-    }
-}
-
-/// How long the garbage lasts, in seconds.
-const FUZZ_SECS: &str = "SLOTCAST_FUZZ_SECS";
-/// Runs one case again.
-const FUZZ_SEED: &str = "SLOTCAST_FUZZ_SEED";
-
-#[test]
-#[ignore = "as long as SLOTCAST_FUZZ_SECS says; tests/fuzz runs it"]
-fn php_codec_survives_garbage() {
-    let asked = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    if let Some(seed) = asked(FUZZ_SEED) {
-        return survives(seed);
-    }
-    let until = Instant::now() + Duration::from_secs(asked(FUZZ_SECS).unwrap_or(60));
-    let (first, mut cases) = (u64::from(rand::random::<u32>()), 0);
-    while Instant::now() < until {
-        let told = PrintSeed(first + cases);
-        survives(first + cases);
-        drop(told);
-        cases += 1;
-    }
-    println!("{cases} cases without a fault, seeds from {first}");
-}
-
-struct PrintSeed(u64);
-
-impl Drop for PrintSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the seed was {FUZZ_SEED}={}", self.0);
-        }
-    }
-}
-
-fn survives(seed: u64) {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    let pieces = select(&["a:1:{", "a:2:{i:0;", "}", "i:1;", "N;", "d:1.5;", "s:5:\"10:00\";", "s:1:\""][..]);
-    let soup = vec(pieces, 0..40).prop_map(|pieces| pieces.concat().into_bytes());
-    let garbage = (any_value(), any_room(), vec(any_damage(), 0..20), soup, vec(any::<u8>(), 0..200));
-    let (value, room, damages, soup, noise) = garbage.new_tree(&mut runner).expect("garbage").current();
-    let texts = [encode(&value), encode(&room), soup, noise];
-    for text in texts {
-        settles(&text);
-        for damage in &damages {
-            settles(&damaged(text.clone(), damage));
-        }
     }
 }

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::garbage::{any_damage, any_value, damaged, shown};
+use super::garbage::{any_damage, any_value, damaged};
 use super::*;
+use crate::mysql::fuzz::shown;
 
 /// What PHP makes of each value that it reads: itself, in its own spelling. `-` where it reads none.
 const READ_AND_WRITE: &str = r#"
