@@ -1,5 +1,5 @@
-//! The inputs in `tests/corpus`: what readers of foreign text were fed when they were wrong, and what leads a fuzzer to their
-//! corners. A folder a reader, a file an input.
+//! The inputs in `tests/corpus`: what readers of foreign text were fed when they were wrong, and what leads a
+//! fuzzer to their corners. A folder a reader, a file an input.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,7 +52,8 @@ fn inputs(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("an input"))).collect()
 }
 
-/// Feeds a reader every input in its folder, then damaged copies of them for a moment. What it panics at is printed.
+/// Feeds a reader every input in its folder, then damaged copies of them for a moment. What it panics at is
+/// printed.
 pub fn replay(name: &str, target: impl FnMut(&[u8])) -> u64 {
     replay_for(name, SHORT, target)
 }

@@ -1,5 +1,6 @@
-//! libFuzzer over one of the readers of foreign text: which, says `SLOTCAST_FUZZ_TARGET`. Built and started by `tests/fuzz`
-//! with `--cfg fuzzing` and the coverage that libFuzzer goes by; a reader that panics ends it with that input in a file.
+//! libFuzzer over one of the readers of foreign text: which, says `SLOTCAST_FUZZ_TARGET`. Built and started
+//! by `tests/fuzz` with `--cfg fuzzing` and the coverage that libFuzzer goes by; a reader that panics ends it
+//! with that input in a file.
 
 #![no_main]
 

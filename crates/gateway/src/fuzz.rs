@@ -1,5 +1,5 @@
-//! What the readers of foreign text promise of any bytes, as functions that panic where it does not hold. Called by the
-//! tests with what stands in `tests/corpus`, and by `crates/fuzz`; not there in the program.
+//! What the readers of foreign text promise of any bytes, as functions that panic where it does not hold.
+//! Called by the tests with what stands in `tests/corpus`, and by `crates/fuzz`; not there in the program.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -126,7 +126,10 @@ fn check_request(request: &Request) {
 
 /// The frame that asks for this.
 fn written(request: &Request) -> Map<String, Value> {
-    let in_room = |kind: &str, room: Room| json!({ "type": kind, "date": room.date.to_string(), "employee_id": room.employee_id });
+    let in_room = |kind: &str, room: Room| {
+        let date = room.date.to_string();
+        json!({ "type": kind, "date": date, "employee_id": room.employee_id })
+    };
     let frame = match request {
         Request::Hello(client, token) => json!({ "type": "hello", "client_id": client, "token": token }),
         Request::Subscribe(room, exclude) => {

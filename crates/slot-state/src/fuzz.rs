@@ -1,5 +1,5 @@
-//! What the readers of foreign text promise of any bytes, as functions that panic where it does not hold. Called by the
-//! tests with what stands in `tests/corpus`, and by `crates/fuzz`; not there in the program.
+//! What the readers of foreign text promise of any bytes, as functions that panic where it does not hold.
+//! Called by the tests with what stands in `tests/corpus`, and by `crates/fuzz`; not there in the program.
 
 use crate::{mysql, redis};
 

@@ -1,5 +1,6 @@
-//! What nobody sends by mistake: each attacker gets its close code or nothing, memory stays flat, and the honest beside them
-//! notice nothing. With the limits that a site owner gets, but for those by address, which all of a test share.
+//! What nobody sends by mistake: each attacker gets its close code or nothing, memory stays flat, and the
+//! honest beside them notice nothing. With the limits that a site owner gets, but for those by address, which
+//! all of a test share.
 
 use std::time::Duration;
 

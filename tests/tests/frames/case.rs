@@ -1,4 +1,5 @@
-//! One case of the conformance table: bytes to send, how they are cut into writes, and every frame that is heard.
+//! One case of the conformance table: bytes to send, how they are cut into writes, and every frame that is
+//! heard.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Cases 1 to 5, 9 and 10: sizes and the three forms of the length, pings and pongs, reserved bits, opcodes, masks,
-//! fragments, and messages as large as may be.
+//! Cases 1 to 5, 9 and 10: sizes and the three forms of the length, pings and pongs, reserved bits, opcodes,
+//! masks, fragments, and messages as large as may be.
 
 use support::masked_frame;
 

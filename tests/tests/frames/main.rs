@@ -1,5 +1,6 @@
-//! What arrives on `/ws` byte by byte: a conformance run over the case families of the Autobahn suite, attacks by frames,
-//! and what is no frame of the protocol. Each case: what is sent, what is heard, and nobody else notices.
+//! What arrives on `/ws` byte by byte: a conformance run over the case families of the Autobahn suite,
+//! attacks by frames, and what is no frame of the protocol. Each case: what is sent, what is heard, and
+//! nobody else notices.
 
 mod attacks;
 mod case;

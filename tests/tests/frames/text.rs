@@ -1,4 +1,5 @@
-//! Text that is no frame of the protocol: a typed error or the named close code, and the server goes on unharmed.
+//! Text that is no frame of the protocol: a typed error or the named close code, and the server goes on
+//! unharmed.
 
 use std::time::Duration;
 

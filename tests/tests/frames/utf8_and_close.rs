@@ -1,4 +1,5 @@
-//! Cases 6 and 7: text that is UTF-8 and text that is not, whole and in pieces; close frames and what may follow them.
+//! Cases 6 and 7: text that is UTF-8 and text that is not, whole and in pieces; close frames and what may
+//! follow them.
 
 use support::masked_frame;
 
@@ -26,7 +27,8 @@ const UTF8: [&str; 14] = [
     "\u{feff}\u{200b}\u{202e}",
 ];
 
-/// Too long, surrogates, beyond the last character, without a beginning, without an end, and bytes that never occur.
+/// Too long, surrogates, beyond the last character, without a beginning, without an end, and bytes that never
+/// occur.
 const NOT_UTF8_AT_ALL: [&[u8]; 40] = [
     b"\xc0\xaf",
     b"\xe0\x80\xaf",
@@ -108,8 +110,9 @@ fn utf8() -> Vec<Case> {
     cases
 }
 
-/// Said at the end of the frame in which it is certain, which may be before the end of the message. What has come of a
-/// frame is not judged before the whole of it is there: the strict cases' "fail fast" within a frame is no promise.
+/// Said at the end of the frame in which it is certain, which may be before the end of the message. What has
+/// come of a frame is not judged before the whole of it is there: the strict cases' "fail fast" within a
+/// frame is no promise.
 fn not_utf8() -> Vec<Case> {
     let mut cases = Vec::new();
     for invalid in NOT_UTF8_AT_ALL {

@@ -1,4 +1,5 @@
-//! Somebody honest beside the attackers: chooses slots in one tab and watches the room from another browser all the time.
+//! Somebody honest beside the attackers: chooses slots in one tab and watches the room from another browser
+//! all the time.
 
 use serde_json::Value;
 use support::{Gateway, Page, Room};

@@ -1,5 +1,6 @@
-//! Counts the pieces of messages that are not whole yet, of which tungstenite tells nobody: by them alone a client could keep
-//! the session busy for ever without a frame that counts. Fed by `io` with every byte read, in order.
+//! Counts the pieces of messages that are not whole yet, of which tungstenite tells nobody: by them alone a
+//! client could keep the session busy for ever without a frame that counts. Fed by `io` with every byte read,
+//! in order.
 
 use std::io::Cursor;
 

@@ -8,8 +8,8 @@ use super::transients::RoomSelections;
 use crate::bookings::{Calendar, Grid};
 use crate::slot::SlotTime;
 
-/// PHP's `serialize()`, and the transient of a room in it: what is read at all is written in a way that reads the same, and
-/// nothing in a room's transient is lost.
+/// PHP's `serialize()`, and the transient of a room in it: what is read at all is written in a way that reads
+/// the same, and nothing in a room's transient is lost.
 pub(crate) fn php(text: &[u8]) {
     match php::parse(text) {
         Err(error) => assert!(error.at <= text.len(), "{error}"),

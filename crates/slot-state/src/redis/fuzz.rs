@@ -1,4 +1,5 @@
-//! What must hold for any bytes that come from Redis: keys, answers, messages, and what others keep under our keys.
+//! What must hold for any bytes that come from Redis: keys, answers, messages, and what others keep under our
+//! keys.
 
 #[cfg(test)]
 mod in_redis;
@@ -30,7 +31,8 @@ pub(crate) fn keys(bytes: &[u8]) {
     }
 }
 
-/// Answers of scripts: a hold with a client of bounded length and a deadline, or something that is said to be none.
+/// Answers of scripts: a hold with a client of bounded length and a deadline, or something that is said to be
+/// none.
 pub(crate) fn answers(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let now = Instant::now();

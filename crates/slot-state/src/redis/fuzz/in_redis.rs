@@ -1,5 +1,5 @@
-//! Any bytes under our keys and on our channels of a real Redis, as PHP or anybody may put them there: the scripts judge
-//! them, and no request fails for them.
+//! Any bytes under our keys and on our channels of a real Redis, as PHP or anybody may put them there: the
+//! scripts judge them, and no request fails for them.
 
 use std::time::Duration;
 
