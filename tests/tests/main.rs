@@ -1,7 +1,6 @@
 //! What the program does, end to end, in one test program: one link, and tests that wait wait side by side. Those that
 //! load the machine are programs of their own (`busy_redis`, `faults`, `interleavings`, `rolling_restart`).
 
-mod bad_frames;
 mod bad_values;
 mod before_the_upgrade;
 mod bookings;
@@ -21,6 +20,7 @@ mod dashboard_key;
 mod doctor;
 mod documentation;
 mod failover;
+mod frames;
 mod heartbeat;
 mod image;
 mod legacy_browser;

@@ -8,8 +8,8 @@ use futures::future::join_all;
 use support::{Gateway, PATIENCE, RawSocket, eventually, masked_frame};
 use tokio::time::{sleep, timeout};
 
-use crate::case::{CONTINUATION, FIN, MAX_TEXT, PING, PONG, TEXT, ask, ask_of};
-use crate::witness::Witness;
+use super::case::{CONTINUATION, FIN, MAX_TEXT, PING, PONG, TEXT, ask, ask_of};
+use super::witness::Witness;
 
 const FLAT_KIB: u64 = 24 * 1024;
 /// What an attacker sends while it is let; far more than any limit.

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use futures::{StreamExt, stream};
 use support::{Certificate, Gateway, PATIENCE, eventually};
 
-use crate::case::Case;
-use crate::witness::Witness;
-use crate::{framing, utf8_and_close};
+use super::case::Case;
+use super::witness::Witness;
+use super::{framing, utf8_and_close};
 
 const AT_ONCE: usize = 32;
 /// Of a thousand connections; what each may leave behind is far below a whole message.

@@ -3,8 +3,8 @@
 
 use support::masked_frame;
 
-use crate::case::Heard::{Answer, Closed, Malformed, Pong};
-use crate::case::{
+use super::case::Heard::{Answer, Closed, Malformed, Pong};
+use super::case::{
     BINARY, CLOSE, CONTINUATION, Case, FIN, MAX_TEXT, PING, PONG, TEXT, ask, ask_of, ask_with, in_pieces,
 };
 
@@ -18,7 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
     families.into_iter().flatten().collect()
 }
 
-fn answer(id: &str) -> crate::case::Heard {
+fn answer(id: &str) -> super::case::Heard {
     Answer(id.into())
 }
 

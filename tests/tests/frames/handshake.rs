@@ -3,7 +3,7 @@
 
 use support::{Gateway, PATIENCE, RawSocket, masked_frame, raw_http};
 
-use crate::case::{FIN, TEXT, ask};
+use super::case::{FIN, TEXT, ask};
 
 #[tokio::test]
 async fn extensions_and_subprotocols_are_declined_and_the_connection_works_without() {

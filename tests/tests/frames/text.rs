@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::{Gateway, PATIENCE, Page, RawSocket, Room};
 
-use crate::case::MAX_TEXT;
+use super::case::MAX_TEXT;
 
 /// The server still serves a well-behaved page.
 async fn assert_unharmed(gateway: &mut Gateway) {

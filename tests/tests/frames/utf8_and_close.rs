@@ -3,8 +3,8 @@
 
 use support::masked_frame;
 
-use crate::case::Heard::{Answer, Closed, ClosedWith, Malformed};
-use crate::case::{CLOSE, CONTINUATION, Case, FIN, PING, TEXT, ask, ask_with, in_pieces};
+use super::case::Heard::{Answer, Closed, ClosedWith, Malformed};
+use super::case::{CLOSE, CONTINUATION, Case, FIN, PING, TEXT, ask, ask_with, in_pieces};
 
 const FRAMING: Option<u16> = Some(1002);
 const NOT_UTF8: Option<u16> = Some(1007);
@@ -76,7 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [utf8(), not_utf8(), closes(), refused_closes(), after_close()].into_iter().flatten().collect()
 }
 
-fn answer() -> crate::case::Heard {
+fn answer() -> super::case::Heard {
     Answer("a".into())
 }
 
@@ -133,7 +133,7 @@ fn not_utf8() -> Vec<Case> {
         masked_frame(FIN | PING, b""),
         masked_frame(FIN | CONTINUATION, b""),
     ];
-    let pong = crate::case::Heard::Pong(Vec::new());
+    let pong = super::case::Heard::Pong(Vec::new());
     cases.push(Case::new("6.4 half a character", cut, [pong, Closed(NOT_UTF8)]));
     cases
 }
