@@ -2,10 +2,11 @@
 //! fuzzer to their corners. A folder a reader, a file an input.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 /// How long damaged copies are tried. `tests/fuzz` takes more time, and looks which way it leads.
 const SHORT: Duration = Duration::from_millis(400);

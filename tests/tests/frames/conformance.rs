@@ -10,7 +10,7 @@ use super::case::Case;
 use super::witness::Witness;
 use super::{framing, utf8_and_close};
 
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
 /// Of a thousand connections; what each may leave behind is far below a whole message.
 const FLAT_KIB: u64 = 24 * 1024;
 
