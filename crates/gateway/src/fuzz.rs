@@ -55,6 +55,8 @@ const CODES: [&str; 20] = [
 
 /// Inputs are kept for years, and dates in them with them.
 const WINDOW: DateWindow = DateWindow { horizon_days: u16::MAX };
+/// Somebody without a token.
+const NAMELESS: legacy::Sender = legacy::Sender { window: WINDOW, grant: None };
 
 /// A text frame: refused by name, or a request within the rules that reads the same when it is written again.
 fn frames(input: &[u8]) {
@@ -208,14 +210,14 @@ fn check_rest(fields: &Map<String, Value>) {
 }
 
 fn check_handles(form: &Map<String, Value>) {
-    match legacy::hold(form, WINDOW) {
+    match legacy::hold(form, &NAMELESS) {
         Ok(hold) => {
             check_room(hold.slot.room);
             hold.client.iter().for_each(check_free);
         }
         Err(error) => check_refusal(&error),
     }
-    match legacy::poll(form, WINDOW) {
+    match legacy::poll(form, &NAMELESS) {
         Ok(Some(poll)) => {
             check_room(poll.room);
             poll.client.iter().for_each(check_free);
@@ -239,7 +241,7 @@ fn check_heartbeat(fields: &Map<String, Value>) {
 fn check_booking(fields: &Map<String, Value>) {
     let ours = booking::as_ours(fields.clone());
     check_client(&booking::client_of_form(&ours));
-    if let Ok(hold) = legacy::hold(&ours, WINDOW)
+    if let Ok(hold) = legacy::hold(&ours, &NAMELESS)
         && let Some(client) = &hold.client
     {
         let key: Result<IdempotencyKey, _> = booking::key_of_form(client, hold.slot, &ours).parse();
