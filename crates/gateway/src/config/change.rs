@@ -1,8 +1,8 @@
 //! A configuration that is read anew while the gateway runs: what of it holds at once, and what waits for a restart.
 //! Called by `reload`. Invariant: what a running configuration says is what the gateway does.
 
-use super::{Config, SecurityMode};
 use super::load::keys_of;
+use super::{Config, SecurityMode};
 
 /// Which keys are another now.
 #[derive(Debug, Default, PartialEq, Eq)]

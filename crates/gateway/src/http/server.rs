@@ -144,7 +144,11 @@ impl House {
 
     fn warn_of_files(&self, error: &str) {
         if self.warn.is_due() {
-            tracing::warn!(event = "accept_failed", error, "raise LimitNOFILE or ulimit -n, or set max_connections");
+            tracing::warn!(
+                event = "accept_failed",
+                error,
+                "raise LimitNOFILE or ulimit -n, or set max_connections"
+            );
         }
     }
 
