@@ -187,9 +187,17 @@ impl House {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);
+        let must_go = async {
+            ended.wait().await;
+            // Its head has arrived at last.
+            if place.lock().is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
         let served = tokio::select! {
+            biased;
             served = connection.as_mut() => served,
-            () = ended.wait() => return self.count_refused("handshakes"),
+            () = must_go => return self.count_refused("handshakes"),
             _ = self.stop.changed() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

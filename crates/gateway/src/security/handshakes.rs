@@ -1,19 +1,25 @@
 //! Connections that have not said yet what they want: from `accept` until a request's head is whole, TLS included.
-//! Counted by `http::server`. Invariant: they are never more than a bound. Where there is no place the one that has waited
-//! longest goes, of the same address first: an honest handshake takes milliseconds, so that is never an honest one's.
+//! Counted by `http::server`. Invariant: they are bounded, and who comes anew is let in: where there are too many, those that
+//! have waited longest go, of the same address first. An honest handshake takes milliseconds, so they are no honest ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::limits::AddressKey;
 
 /// Under way at a time.
-pub const MOST: usize = 1024;
+const MOST: usize = 1024;
 /// The same from one address.
-pub const MOST_PER_ADDRESS: usize = 64;
+const MOST_PER_ADDRESS: usize = 64;
+/// Nobody goes sooner than this, though a crowd come at once to a busy machine, as after a restart …
+const PATIENCE: Duration = Duration::from_secs(1);
+/// … as long as there are not so many times too many.
+const AT_ONCE: usize = 4;
 
 /// Those under way.
 #[derive(Default)]
@@ -23,13 +29,19 @@ pub(super) struct Handshakes(Mutex<UnderWay>);
 struct UnderWay {
     next: u64,
     /// By their turn, so that the first has waited longest.
-    all: BTreeMap<u64, (Option<AddressKey>, oneshot::Sender<()>)>,
+    all: BTreeMap<u64, Waiting>,
     by_address: HashMap<AddressKey, BTreeSet<u64>>,
+}
+
+struct Waiting {
+    since: Instant,
+    address: Option<AddressKey>,
+    end: oneshot::Sender<()>,
 }
 
 impl UnderWay {
     fn remove(&mut self, turn: u64) -> Option<oneshot::Sender<()>> {
-        let (address, end) = self.all.remove(&turn)?;
+        let Waiting { address, end, .. } = self.all.remove(&turn)?;
         if let Some(address) = address
             && let Some(turns) = self.by_address.get_mut(&address)
         {
@@ -41,12 +53,18 @@ impl UnderWay {
         Some(end)
     }
 
-    /// The one that must go for another of this address, if one must.
+    /// One that must go before another of this address comes.
     fn surplus(&self, address: Option<AddressKey>) -> Option<u64> {
-        let of_address = address.and_then(|address| self.by_address.get(&address));
-        let full = of_address.filter(|turns| turns.len() >= MOST_PER_ADDRESS);
-        let all_full = || (self.all.len() >= MOST).then(|| self.all.keys().next()).flatten();
-        full.and_then(BTreeSet::first).or_else(all_full).copied()
+        let must_go = |turn: u64, waiting: usize, most: usize| {
+            let has_waited =
+                || self.all.get(&turn).is_some_and(|waiting| waiting.since.elapsed() >= PATIENCE);
+            waiting >= most * AT_ONCE || (waiting >= most && has_waited())
+        };
+        let turns = address.and_then(|address| self.by_address.get(&address));
+        let of_address = turns.and_then(|turns| Some((*turns.first()?, turns.len(), MOST_PER_ADDRESS)));
+        let of_all = self.all.first_key_value().map(|(turn, _)| (*turn, self.all.len(), MOST));
+        let goes = |(turn, waiting, most)| must_go(turn, waiting, most).then_some(turn);
+        of_address.and_then(goes).or_else(|| of_all.and_then(goes))
     }
 }
 
@@ -54,13 +72,13 @@ impl Handshakes {
     pub(super) fn begin(this: &Arc<Self>, address: Option<AddressKey>) -> Handshake {
         let (end, ended) = oneshot::channel();
         let mut under_way = this.0.lock();
-        if let Some(end) = under_way.surplus(address).and_then(|turn| under_way.remove(turn)) {
+        while let Some(end) = under_way.surplus(address).and_then(|turn| under_way.remove(turn)) {
             // One that is gone by itself needs no word.
             let _ = end.send(());
         }
         let turn = under_way.next;
         under_way.next += 1;
-        under_way.all.insert(turn, (address, end));
+        under_way.all.insert(turn, Waiting { since: Instant::now(), address, end });
         if let Some(address) = address {
             under_way.by_address.entry(address).or_default().insert(turn);
         }
@@ -114,22 +132,27 @@ mod tests {
         handshake.ended.wait().now_or_never().is_some()
     }
 
-    #[test]
-    fn the_oldest_of_an_address_goes_for_its_next_and_no_other() {
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_of_an_address_go_for_its_next_and_no_others() {
         let handshakes = Arc::<Handshakes>::default();
-        let mut neighbour = Handshakes::begin(&handshakes, key("192.0.2.2"));
-        let mut crowd: Vec<_> =
-            (0..MOST_PER_ADDRESS).map(|_| Handshakes::begin(&handshakes, key("192.0.2.1"))).collect();
-        assert!(!crowd.iter_mut().any(must_go));
-        let mut late = Handshakes::begin(&handshakes, key("192.0.2.1"));
-        assert!(must_go(&mut crowd[0]) && !must_go(&mut crowd[1]) && !must_go(&mut late));
-        assert!(!must_go(&mut neighbour));
+        let begin = |address| Handshakes::begin(&handshakes, key(address));
+        let mut neighbour = begin("192.0.2.2");
+        let mut crowd: Vec<_> = (0..=MOST_PER_ADDRESS).map(|_| begin("192.0.2.1")).collect();
+        assert!(!crowd.iter_mut().any(must_go), "who come together are let in together");
+        tokio::time::advance(PATIENCE).await;
+        let mut late = begin("192.0.2.1");
+        assert!(must_go(&mut crowd[0]) && must_go(&mut crowd[1]) && !must_go(&mut crowd[2]));
+        assert!(!must_go(&mut late) && !must_go(&mut neighbour));
+        let mut flood: Vec<_> = (0..MOST_PER_ADDRESS * AT_ONCE).map(|_| begin("192.0.2.1")).collect();
+        assert!(crowd.drain(2..).all(|mut old| must_go(&mut old)));
+        assert!(must_go(&mut late) && !flood.iter_mut().any(must_go) && !must_go(&mut neighbour));
     }
 
-    #[test]
-    fn the_oldest_of_all_goes_where_all_places_are_taken() {
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_of_all_goes_where_all_places_are_taken() {
         let handshakes = Arc::<Handshakes>::default();
         let mut crowd: Vec<_> = (0..MOST).map(|_| Handshakes::begin(&handshakes, None)).collect();
+        tokio::time::advance(PATIENCE).await;
         assert!(!crowd.iter_mut().any(must_go));
         let _late = Handshakes::begin(&handshakes, key("192.0.2.1"));
         assert!(must_go(&mut crowd[0]) && !must_go(&mut crowd[1]));
