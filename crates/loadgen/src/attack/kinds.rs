@@ -19,7 +19,7 @@ use crate::wire::{self, opcode};
 /// What each kind may get, besides what every kind may.
 pub(super) const MAY_GET: &[(&str, &[&str])] = &[
     ("sockets that say nothing", &["status_408"]),
-    ("heads byte by byte", &["status_408"]),
+    ("heads byte by byte", &["let_in", "status_408"]),
     ("foreign origins", &["status_403"]),
     ("subscribers to everything", &["let_in", "too_many_rooms"]),
     ("subscribers who read nothing", &["let_in"]),
@@ -101,6 +101,7 @@ async fn dripping(attack: &Attack, tally: &Tally, number: usize) {
         if let Ok(mut stream) = connect::open(attack.target.addr, address(number), None).await {
             let head =
                 format!("GET /ws HTTP/1.1\r\nHost: {}\r\nX-Slow: {}", attack.target.host, "x".repeat(9000));
+            tally.note("heads byte by byte", "let_in");
             let mut answer = [0; 16];
             let mut count = None;
             for byte in head.bytes() {
