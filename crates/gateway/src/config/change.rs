@@ -81,7 +81,7 @@ mod tests {
             ("SLOTCAST_SECURITY_TOKEN_KEYS", "a:b"),
         ]);
         let changes = running.take_over(&new);
-        let security = ["security.token_keys", "security.dashboard_key", "security.max_connections"];
+        let security = ["security.dashboard_key", "security.max_connections", "security.token_keys"];
         assert_eq!(changes.taken, [&["server.drain_secs"][..], &security, &["log.level"]].concat());
         assert_eq!(changes.waiting, ["server.listen", "redis.url", "log.format"]);
         assert_eq!(running.security.max_connections, 7);
