@@ -18,7 +18,7 @@ use crate::wire::{self, opcode};
 
 /// What each kind may get, besides what every kind may.
 pub(super) const MAY_GET: &[(&str, &[&str])] = &[
-    ("sockets that say nothing", &["status_408"]),
+    ("sockets that say nothing", &["let_in", "status_408"]),
     ("heads byte by byte", &["let_in", "status_408"]),
     ("foreign origins", &["status_403"]),
     ("subscribers to everything", &["let_in", "too_many_rooms"]),
@@ -87,6 +87,7 @@ async fn silent(attack: &Attack, tally: &Tally, number: usize) {
     loop {
         let began = Instant::now();
         if let Ok(mut stream) = connect::open(attack.target.addr, address(number), None).await {
+            tally.note("sockets that say nothing", "let_in");
             let mut answer = [0; 16];
             let count = stream.read(&mut answer).await.unwrap_or(0);
             let answered = answer[..count].starts_with(b"HTTP/1.1 408");
