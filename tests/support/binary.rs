@@ -18,12 +18,12 @@ pub async fn slotcast_binary() -> &'static Path {
 /// Runs `slotcast` with these arguments and nothing but this environment, to its end.
 pub async fn run_slotcast(args: &[&str], env: &[(&str, &str)]) -> Output {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    slotcast_command(&env).await.args(args).output().await.expect("slotcast runs")
+    slotcast_command(&env, None).await.args(args).output().await.expect("slotcast runs")
 }
 
 /// Starts `slotcast` with these arguments; it ends with the child, and what it prints is collected.
 pub async fn spawn_slotcast(args: &[&str]) -> (Child, Logs) {
-    let mut command = slotcast_command(&BTreeMap::new()).await;
+    let mut command = slotcast_command(&BTreeMap::new(), None).await;
     command.args(args);
     spawn_with_logs(command)
 }
@@ -39,8 +39,16 @@ pub(crate) fn spawn_with_logs(mut command: Command) -> (Child, Logs) {
 }
 
 /// A command with a clean environment: a `SLOTCAST_` variable of the test run itself would be an unknown key.
-pub(crate) async fn slotcast_command(env: &BTreeMap<String, String>) -> Command {
-    let mut command = Command::new(slotcast_binary().await);
+pub(crate) async fn slotcast_command(env: &BTreeMap<String, String>, open_files: Option<u32>) -> Command {
+    let program = slotcast_binary().await;
+    let mut command = match open_files {
+        None => Command::new(program),
+        Some(most) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\"")).arg(program);
+            shell
+        }
+    };
     command.env_clear().envs(env).kill_on_drop(true);
     for kept in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"] {
         if let Some(value) = std::env::var_os(kept) {

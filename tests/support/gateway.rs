@@ -40,6 +40,7 @@ pub struct GatewayBuilder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
     tls: Option<Arc<ClientConfig>>,
+    open_files: Option<u32>,
 }
 
 impl GatewayBuilder {
@@ -92,9 +93,15 @@ impl GatewayBuilder {
         self
     }
 
+    /// Allows it so many open files.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     /// Starts the program and waits until it says that it listens.
     pub async fn start(self) -> Gateway {
-        let mut command = slotcast_command(&self.env).await;
+        let mut command = slotcast_command(&self.env, self.open_files).await;
         command.args(&self.args);
         let (mut child, logs) = spawn_with_logs(command);
         let listen = eventually("slotcast listens", START_DEADLINE, async || {
@@ -149,7 +156,7 @@ impl Gateway {
     /// A gateway on a port the system picks, with JSON logs, the embedded memory store until told otherwise, and
     /// without limits, which all of a test's pages would share: they come from one address.
     pub fn builder() -> GatewayBuilder {
-        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new(), tls: None }
+        let builder = GatewayBuilder { env: BTreeMap::new(), args: Vec::new(), tls: None, open_files: None }
             .with("server.listen", "127.0.0.1:0")
             .with("log.format", "json");
         LIMITS.iter().fold(builder, |builder, limit| builder.with(&format!("security.{limit}"), 0))

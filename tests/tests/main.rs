@@ -1,8 +1,8 @@
 //! What the program does, end to end, in one test program: one link, and tests that wait wait side by side. Those that
 //! load the machine are programs of their own (`busy_redis`, `faults`, `interleavings`, `rolling_restart`).
 
+mod attacks;
 mod bad_values;
-mod before_the_upgrade;
 mod bookings;
 mod bookings_killed;
 mod bookings_legacy;
@@ -25,7 +25,6 @@ mod heartbeat;
 mod image;
 mod legacy_browser;
 mod lifetimes;
-mod limits;
 mod migrate;
 mod mysql_builders;
 mod operators;
@@ -43,7 +42,6 @@ mod socket_file;
 mod status;
 mod store_trouble;
 mod tls;
-mod tokens;
 mod two_gateways;
 mod upstream;
 mod wordpress_plugin;

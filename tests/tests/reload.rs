@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use support::{Gateway, LegacyPage, PATIENCE, Page, RawSocket, Room, eventually, raw_http};
+use serde_json::json;
+use support::{
+    Gateway, KEY, LegacyPage, PATIENCE, Page, RawSocket, Room, SECRET, eventually, raw_http, sign_token,
+    token_for,
+};
 use tempfile::TempDir;
 
 struct File {
@@ -87,6 +91,38 @@ async fn rates_and_rooms_and_the_dashboards_key_change_too() {
     page.select(&room, "10:00").await.assert_ok("selected");
     page.subscribe(&Room::tomorrow_of(2)).await;
     assert_eq!(stranger.get("/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn keys_of_tokens_change_and_who_is_in_stays() {
+    let keys = |keys: &str| format!("[security]\nmode = \"token\"\ntoken_keys = [{keys}]\n");
+    let (old, new) = (format!("\"{KEY}:{SECRET}\""), format!("\"k2:{SECRET}-too\""));
+    let file = File::with(&keys(&old));
+    let gateway = file.gateway().await;
+    let hello = async |token: &str| {
+        let page = Page::open(&gateway).await;
+        let reply = page.ask(json!({"type": "hello", "token": token})).await;
+        (page, reply)
+    };
+    let claims = json!({"sub": "bob", "exp": jiff::Timestamp::now().as_second() + 600});
+    let of_new = sign_token(&json!({"alg": "HS256", "kid": "k2"}), &claims, &format!("{SECRET}-too"));
+    let (page, welcome) = hello(&token_for("alice", 600)).await;
+    welcome.assert_kind("welcome");
+    hello(&of_new).await.1.assert_error("unauthorized");
+
+    file.write(&keys(&format!("{new}, {old}")));
+    gateway.hang_up();
+    assert_eq!(logged(&gateway, "config_reloaded", 1).await["changed"], "security.token_keys");
+    hello(&of_new).await.1.assert_kind("welcome");
+    hello(&token_for("carl", 600)).await.1.assert_kind("welcome");
+
+    file.write(&keys(&new));
+    gateway.hang_up();
+    logged(&gateway, "config_reloaded", 2).await;
+    hello(&token_for("carl", 600)).await.1.assert_error("unauthorized");
+    hello(&of_new).await.1.assert_kind("welcome");
+    page.subscribe(&Room::tomorrow_of(1)).await;
+    assert!(!gateway.logs().lines().concat().contains(SECRET));
 }
 
 #[tokio::test]

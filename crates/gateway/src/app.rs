@@ -70,8 +70,8 @@ pub struct Services {
     pub(crate) elsewhere: Option<Elsewhere>,
     /// Origins, keys and limits, as last configured.
     pub security: ArcSwap<Security>,
-    /// Who is who, where it is proven.
-    pub tokens: Tokens,
+    /// Who is who, where it is proven; with the keys last configured.
+    pub tokens: ArcSwap<Tokens>,
     /// Whose forwarding headers are believed, how long a stop may take; as last configured.
     pub server: ArcSwap<config::Server>,
     /// Encrypts connections, where no proxy does.
@@ -101,8 +101,9 @@ impl Services {
     /// What this token grants; nothing where none is shown, or where there is no key to check it with. An error if it
     /// does not count.
     pub(crate) fn grant(&self, token: Option<&str>) -> Result<Option<Grant>, RequestError> {
-        let token = token.filter(|_| self.tokens.has_keys());
-        token.map(|token| self.tokens.check(token).ok_or(RequestError::Unauthorized)).transpose()
+        let tokens = self.tokens.load();
+        let token = token.filter(|_| tokens.has_keys());
+        token.map(|token| tokens.check(token).ok_or(RequestError::Unauthorized)).transpose()
     }
 
     /// Who sends a legacy request with these fields, as far as it is proven.
@@ -250,7 +251,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> 
             }
         }),
         security: ArcSwap::from_pointee(config.security.clone()),
-        tokens: Tokens::new(&config.security.token_keys),
+        tokens: ArcSwap::from_pointee(Tokens::new(&config.security.token_keys)),
         server: ArcSwap::from_pointee(config.server.clone()),
         tls,
         draining: AtomicBool::new(false),

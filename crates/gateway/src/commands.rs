@@ -21,7 +21,11 @@ use crate::presence::Presence;
 use crate::protocol::error::RequestError;
 use crate::protocol::legacy::Poll;
 use crate::security::address::ClientAddress;
+use crate::security::holds::{Asking, TooMany, Wanted};
 use crate::security::limits::Limits;
+
+/// What a poll does for the time that its page has selected, where it is refused.
+const POLL_SELECT: &str = "poll_select";
 
 /// Carries out requests.
 pub struct Commands {
@@ -86,6 +90,7 @@ impl Commands {
         ttl: Duration,
     ) -> Result<Selected, RequestError> {
         self.check_open(slot).await?;
+        let _place = self.ask_for_place(origin, client, slot, Wanted::Selection)?;
         let address = origin.address.countable();
         let ask = SelectAsk { slot, client: client.clone(), ttl, chosen, address, actor: origin.actor };
         let selected = self.store.select(ask).await?;
@@ -146,10 +151,13 @@ impl Commands {
             Some(Writer::Php) => return,
             Some(Writer::Gateway { chosen, .. }) => chosen,
             // Taking a free slot is a write; renewing is none.
-            None if self.check_rate(Some(&owner), origin).is_err() => return,
+            None if self.check_rate(Some(&owner), origin).is_err() => {
+                return self.metrics.count_request(POLL_SELECT, RequestError::RateLimited.code());
+            }
             None => Chosen::ByPoll,
         };
         if let Err(error) = self.select_for(origin, &owner, slot, chosen, ttl).await {
+            self.metrics.count_request(POLL_SELECT, error.code());
             tracing::debug!(event = "poll_not_renewed", error = %error);
         }
     }
@@ -192,7 +200,7 @@ impl Commands {
         let started = Instant::now();
         let ask = LockAsk { slot, client: client.clone(), actor: origin.actor };
         let outcome = match self.check_rate(Some(client), origin) {
-            Ok(()) => self.lock_if_open(ask).await,
+            Ok(()) => self.lock_if_open(origin, ask).await,
             Err(error) => Err(error),
         };
         if outcome.is_ok() {
@@ -201,8 +209,9 @@ impl Commands {
         self.finish("lock", "slot_lock_granted", started, client.as_str(), slot, outcome)
     }
 
-    async fn lock_if_open(&self, ask: LockAsk) -> Result<Locked, RequestError> {
+    async fn lock_if_open(&self, origin: Origin, ask: LockAsk) -> Result<Locked, RequestError> {
         self.check_open(ask.slot).await?;
+        let _place = self.ask_for_place(origin, &ask.client, ask.slot, Wanted::Lock)?;
         Ok(self.store.lock(ask).await?)
     }
 
@@ -241,6 +250,17 @@ impl Commands {
     pub fn own_selections(&self, client: &ClientId, room: Room) -> Vec<SlotTime> {
         let selections = self.picture.selections_of(client);
         selections.into_iter().filter(|(slot, _)| slot.room == room).map(|(slot, _)| slot.time).collect()
+    }
+
+    fn ask_for_place(
+        &self,
+        origin: Origin,
+        client: &ClientId,
+        slot: Slot,
+        wanted: Wanted,
+    ) -> Result<Asking<'_>, RequestError> {
+        let asking = self.limits.holds().ask(origin.address, client, slot, wanted, &self.picture);
+        asking.map_err(|TooMany| RequestError::AddressHoldsFull)
     }
 
     fn check_rate(&self, client: Option<&ClientId>, origin: Origin) -> Result<(), RequestError> {

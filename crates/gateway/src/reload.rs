@@ -8,6 +8,7 @@ use tokio::signal::unix::Signal;
 use crate::app::Services;
 use crate::config::{Changes, Config, Loaded, Sources, load};
 use crate::observe::logging::LevelSwitch;
+use crate::security::token::Tokens;
 use crate::service_manager;
 
 /// Where the configuration came from, and what of it is out of the services' reach.
@@ -41,6 +42,10 @@ impl Reload {
     fn apply(&self, services: &Services, running: &Config) {
         self.levels.set(&running.log.level);
         services.commands.limits.change(&running.security);
+        services.tokens.store(Arc::new(Tokens::new(&running.security.token_keys)));
+        if let Some(courier) = &services.courier {
+            courier.change(&running.security);
+        }
         services.security.store(Arc::new(running.security.clone()));
         services.server.store(Arc::new(running.server.clone()));
         if let Some(tls) = &services.tls {

@@ -25,6 +25,8 @@ pub enum Scenario {
     Fanout(FanoutArgs),
     /// One subscriber that stops reading among many: memory, the others' latency, its state when it reads again.
     Conflate(ConflateArgs),
+    /// Honest clients quiet, then beside attackers of every kind at once: latency of both, what attackers got.
+    Hostile(HostileArgs),
     /// Rooms that each hold one selection: what keeping and watching them costs gateways and database.
     Hold(HoldArgs),
     /// Requests over kept HTTP connections, at a pace or as fast as answers come.
@@ -196,6 +198,26 @@ pub struct ConflateArgs {
     /// The changes, made twice: without and with the stalled subscriber.
     #[command(flatten)]
     pub load: LoadArgs,
+}
+
+/// Honest clients, quiet and under attack.
+#[derive(Clone, Debug, Args)]
+pub struct HostileArgs {
+    /// The server, which must be slotcast.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The honest subscribers.
+    #[command(flatten)]
+    pub crowd: CrowdArgs,
+    /// The honest changes, made twice: without and with the attackers.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// How many attackers, in percent of a full attack: some 2,500 sockets.
+    #[arg(long, default_value_t = 100)]
+    pub strength: usize,
+    /// How long the attack goes on before it is measured.
+    #[arg(long, default_value_t = 5.0)]
+    pub settle_secs: f64,
 }
 
 /// Requests over kept connections.

@@ -25,6 +25,7 @@ pub(crate) enum Sources {
     Publishers = 1,
     Pollers = 2,
     Others = 3,
+    Attackers = 4,
 }
 
 impl Sources {

@@ -5,11 +5,12 @@
 //! | module | job |
 //! | --- | --- |
 //! | `cli` | the command line; its structs are what the scenarios take |
-//! | `scenario` | the runs: `fanout`, `conflate`, `hold`, `poll`, `bare` |
+//! | `scenario` | the runs: `fanout`, `conflate`, `hostile`, `hold`, `poll`, `bare` |
 //! | `crowd` | all subscribers, on a thread of their own |
 //! | `publisher`, `outlet`, `inserter` | those who make the changes, the pace they keep, and their connections |
 //! | `meter`, `room_log`, `timing` | what arrived where and when, and what did not |
 //! | `stalled` | the one subscriber that stops reading |
+//! | `attack` | attackers of every kind, and what they got |
 //! | `audit` | a fresh look at every room, to compare the subscribers' views with |
 //! | `dialect`, `view` | what slotcast and other servers say, as values |
 //! | `wire`, `connect`, `http` | WebSocket frames, sockets, kept HTTP connections |
@@ -18,6 +19,7 @@
 //! | `stage` | what scenarios with subscribers have in common |
 //! | `report`, `measure`, `table` | results as JSON, as lines, and as one Markdown table |
 
+mod attack;
 mod audit;
 mod bare_booking;
 mod bare_script;

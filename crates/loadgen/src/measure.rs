@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+mod hostile;
+
 use crate::report::{ConflateReport, FanoutReport, HoldReport, PollReport, Report};
 
 /// One line of a report: a cell of the table.
@@ -62,8 +64,17 @@ impl Report {
         match self {
             Report::Fanout(report) => report.faults(),
             Report::Conflate(report) => report.faults(),
+            Report::Hostile(report) => report.faults(),
             Report::Hold(report) => report.faults(),
             Report::Poll(report) => report.faults(),
+        }
+    }
+
+    /// What is said beside the numbers.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Report::Hostile(report) => report.notes(),
+            _ => Vec::new(),
         }
     }
 
@@ -72,6 +83,7 @@ impl Report {
         match self {
             Report::Fanout(report) => report.measures(),
             Report::Conflate(report) => report.measures(),
+            Report::Hostile(report) => report.measures(),
             Report::Hold(report) => report.measures(),
             Report::Poll(report) => report.measures(),
         }
@@ -86,6 +98,7 @@ impl fmt::Display for Report {
             let Measure { name, value, decimals, .. } = measure;
             writeln!(f, "  {name:<58} {value:>12.decimals$}")?;
         }
+        self.notes().iter().try_for_each(|note| writeln!(f, "  {note}"))?;
         self.faults().iter().try_for_each(|fault| writeln!(f, "  FAULT {fault}"))
     }
 }

@@ -12,6 +12,8 @@ pub enum Report {
     Fanout(FanoutReport),
     /// `loadgen conflate`
     Conflate(ConflateReport),
+    /// `loadgen hostile`
+    Hostile(HostileReport),
     /// `loadgen hold`
     Hold(HoldReport),
     /// `loadgen poll`, or another HTTP tool's result in the same form
@@ -149,6 +151,36 @@ pub struct PhaseReport {
     pub anon_kib: Option<[u64; 3]>,
 }
 
+/// Honest clients quiet and under attack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names of counts and times say it all")]
+pub struct HostileReport {
+    pub title: String,
+    pub label: String,
+    pub subscribers: usize,
+    pub ready: usize,
+    pub lost: usize,
+    pub changes: u64,
+    pub rate: f64,
+    pub quiet: PhaseReport,
+    pub attacked: PhaseReport,
+    pub attacked_secs: f64,
+    /// Of honest clients, attackers and the meter together, while under attack.
+    pub client_cpu_secs: f64,
+    /// From connecting to the first snapshot, quiet and under attack.
+    pub newcomers: [Option<Latency>; 2],
+    pub newcomers_refused: u64,
+    pub refused: BTreeMap<String, u64>,
+    pub missed: u64,
+    pub wrong_views: u64,
+    /// What became worse for the client whose holds were attacked.
+    pub harm: Vec<String>,
+    /// What attackers got that they should not.
+    pub wrong_gains: Vec<String>,
+    /// All that attackers got, by kind of attack.
+    pub gains: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
 /// Rooms that hold one selection each and change no more. CPU in milliseconds a second.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names of counts and costs say it all")]
@@ -197,6 +229,7 @@ impl Report {
         match self {
             Report::Fanout(report) => (&report.title, &report.label),
             Report::Conflate(report) => (&report.title, &report.label),
+            Report::Hostile(report) => (&report.title, &report.label),
             Report::Hold(report) => (&report.title, &report.label),
             Report::Poll(report) => (&report.title, &report.label),
         }

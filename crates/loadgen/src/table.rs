@@ -36,6 +36,9 @@ pub(crate) fn markdown(reports: &[Report]) -> String {
             }
             add(&mut rows, title, label, &measure);
         }
+        for note in report.notes() {
+            let _ = write!(faults, "\n- {note}");
+        }
         for fault in report.faults() {
             // A String takes every write.
             let _ = writeln!(faults, "\nFAULT: {title} [{label}]: {fault}");

@@ -18,7 +18,11 @@ fn run(fault: Fault, command: &str) -> Report {
         match &cli.scenario {
             Scenario::Fanout(args) => Report::Fanout(scenario::fanout(args).await.expect("a report")),
             Scenario::Conflate(args) => Report::Conflate(scenario::conflate(args).await.expect("a report")),
-            Scenario::Hold(_) | Scenario::Poll(_) | Scenario::Bare(_) | Scenario::Table(_) => {
+            Scenario::Hostile(_)
+            | Scenario::Hold(_)
+            | Scenario::Poll(_)
+            | Scenario::Bare(_)
+            | Scenario::Table(_) => {
                 panic!("not tested here")
             }
         }

@@ -1,8 +1,8 @@
 //! A configuration that is read anew while the gateway runs: what of it holds at once, and what waits for a restart.
 //! Called by `reload`. Invariant: what a running configuration says is what the gateway does.
 
-use super::Config;
 use super::load::keys_of;
+use super::{Config, SecurityMode};
 
 /// Which keys are another now.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,10 +26,12 @@ impl Config {
             server.tls_cert = written.tls_cert.clone();
             server.tls_key = written.tls_key.clone();
         }
-        let (mode, token_keys) = (self.security.mode, self.security.token_keys.clone());
-        self.security = new.security.clone();
-        self.security.mode = mode;
-        self.security.token_keys = token_keys;
+        let before_it = std::mem::replace(&mut self.security, new.security.clone());
+        self.security.mode = before_it.mode;
+        // A gateway that asks for tokens cannot do without a key.
+        if self.security.mode == SecurityMode::Token && self.security.token_keys.is_empty() {
+            self.security.token_keys = before_it.token_keys;
+        }
         Changes { taken: differences(&before, self), waiting: differences(self, new) }
     }
 }
@@ -79,16 +81,25 @@ mod tests {
             ("SLOTCAST_SECURITY_TOKEN_KEYS", "a:b"),
         ]);
         let changes = running.take_over(&new);
-        let taken = ["server.drain_secs", "security.dashboard_key", "security.max_connections", "log.level"];
-        assert_eq!(changes.taken, taken);
-        assert_eq!(changes.waiting, ["server.listen", "redis.url", "security.token_keys", "log.format"]);
+        let security = ["security.dashboard_key", "security.max_connections", "security.token_keys"];
+        assert_eq!(changes.taken, [&["server.drain_secs"][..], &security, &["log.level"]].concat());
+        assert_eq!(changes.waiting, ["server.listen", "redis.url", "log.format"]);
         assert_eq!(running.security.max_connections, 7);
-        assert!(running.security.token_keys.is_empty());
+        assert_eq!(running.security.token_keys, new.security.token_keys);
         assert_eq!(running.redis.url.as_ref().unwrap().expose(), "redis://:one@127.0.0.1");
 
         let again = running.take_over(&new);
         assert_eq!(again.taken, Vec::<String>::new());
         assert_eq!(again.waiting, changes.waiting, "what waits is named each time");
+    }
+
+    #[test]
+    fn a_gateway_that_asks_for_tokens_keeps_its_keys_where_the_new_file_has_none() {
+        let keys = ("SLOTCAST_SECURITY_TOKEN_KEYS", "a:b");
+        let mut running = config(&[("SLOTCAST_SECURITY_MODE", "token"), keys]);
+        let changes = running.take_over(&config(&[]));
+        assert_eq!(changes.waiting, ["security.mode", "security.token_keys"]);
+        assert_eq!(running.security.token_keys.len(), 1);
     }
 
     #[test]

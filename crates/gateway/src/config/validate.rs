@@ -201,10 +201,6 @@ impl Config {
             upstream && !keys && self.mysql.url.is_some(),
             "legacy.upstream is not told of bookings without security.token_keys: WordPress believes signed messages alone",
         );
-        warn(
-            self.security.max_holds_per_address != super::Security::default().max_holds_per_address,
-            "security.max_holds_per_address has no effect in this version",
-        );
         let server = &self.server;
         let served = server.tls_cert.as_ref().zip(server.tls_key.as_ref());
         if let Some(served) = served.and_then(|(certificate, key)| certificate::load(certificate, key).ok()) {

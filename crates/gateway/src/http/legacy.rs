@@ -1,23 +1,36 @@
 //! WordPress' heartbeat, at the path its pages know and at one of our own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
 use super::operators::peer;
 use crate::app::Services;
 use crate::commands::Origin;
 use crate::heartbeat::{self as service, Answer, Beat, passed_on};
+use crate::observe::metrics::KindLabel;
 use crate::protocol::form::{content_type, parse_body};
 use crate::security::address::{Peer, client_address};
-use crate::security::origin;
+use crate::security::origin::{self, Page};
+
+/// What a page of another origin may send: what bodies and bookings need, and what WordPress' scripts add.
+const ALLOWED_HEADERS: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-idempotency-key"),
+    HeaderName::from_static("x-requested-with"),
+    HeaderName::from_static("x-wp-nonce"),
+];
+/// How long a browser may remember that it may ask.
+const PREFLIGHT_COUNTS: Duration = Duration::from_secs(600);
 
 /// Where a request comes from, by its socket and headers.
 pub(super) struct From(pub(super) Origin);
@@ -56,13 +69,34 @@ pub(super) async fn refuse_foreign_pages(
     request: Request,
     next: Next,
 ) -> Response {
-    let trusted = services.server.load().trusted_proxies.trusts(peer(&request));
-    if origin::is_allowed(request.headers(), &services.security.load().allowed_origins, trusted) {
+    let (security, server) = (services.security.load(), services.server.load());
+    let page = origin::page(request.headers(), peer(&request), &security, &server);
+    drop((security, server));
+    if page != Page::Foreign {
         return next.run(request).await;
     }
+    services.metrics.connections_refused.get_or_create(&KindLabel { kind: "origin" }).inc();
     let message = "This origin may not ask; name it in security.allowed_origins";
     let (status, data) = (StatusCode::FORBIDDEN, json!({ "status": 403 }));
-    reply(status, &json!({ "code": "unauthorized", "message": message, "data": data }))
+    let body = json!({ "code": "unauthorized", "message": message, "data": data });
+    ([(header::VARY, "origin")], reply(status, &body)).into_response()
+}
+
+/// Tells browsers that pages of the allowed origins may read the answers. Their cookies may come along: they are
+/// WordPress', which is asked in the page's name. A page of the same host needs no leave.
+pub(super) fn cross_origin(services: Arc<Services>) -> CorsLayer {
+    let others = services.clone();
+    let is_allowed = move |services: &Services, head: &Parts| {
+        let peer = head.extensions.get::<Peer>().copied().unwrap_or(Peer::Unix);
+        let page = origin::page(&head.headers, peer, &services.security.load(), &services.server.load());
+        page == Page::Allowed
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |_, head| is_allowed(&services, head)))
+        .allow_credentials(AllowCredentials::predicate(move |_, head| is_allowed(&others, head)))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(ALLOWED_HEADERS)
+        .max_age(PREFLIGHT_COUNTS)
 }
 
 /// Another action than the heartbeat's gets what WordPress says to one it does not know. What the page says to others is

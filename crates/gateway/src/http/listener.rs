@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,31 @@ pub(crate) enum Listener {
 pub(super) enum Accepted {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// What somebody gets for whom there is no file left.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+    Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+
+impl Accepted {
+    /// The number of its file.
+    pub(super) fn number(&self) -> u64 {
+        let number = match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        };
+        u64::try_from(number).unwrap_or_default()
+    }
+
+    /// Says no, without waiting for anything; not a word where TLS is expected.
+    pub(super) fn refuse(self, is_tls: bool) {
+        // Who has gone meanwhile needs no word.
+        let _ = match &self {
+            Self::Tcp(stream) if !is_tls => stream.try_write(NO_ROOM),
+            Self::Unix(stream) => stream.try_write(NO_ROOM),
+            Self::Tcp(_) => Ok(0),
+        };
+    }
 }
 
 impl Listener {

@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response_with_state};
+use axum::response::Response;
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
 use super::{dashboard, legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
+use crate::observe::metrics::KindLabel;
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
@@ -74,9 +76,21 @@ pub(super) fn router(services: Arc<Services>) -> Router {
             .route("/wp-json/booking/v1/availability", post(rest::availability))
             .nest("/wp-json/appointease/v1", calls.clone())
             .nest("/slotcast", calls)
+            .route_layer(legacy::cross_origin(services.clone()))
             .route_layer(from_fn_with_state(services.clone(), legacy::refuse_foreign_pages));
         router = router.merge(legacy);
     }
     let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).with_state(services)
+    let counted = map_response_with_state(services.clone(), count_refused);
+    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).layer(counted).with_state(services)
+}
+
+async fn count_refused(State(services): State<Arc<Services>>, response: Response) -> Response {
+    let kind = match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::REQUEST_TIMEOUT => "request_too_late",
+        _ => return response,
+    };
+    services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+    response
 }

@@ -1,4 +1,5 @@
-//! Accepts connections and serves HTTP/1 on them with limits on headers and time.
+//! Accepts connections and serves HTTP/1 on them with limits on headers, time and open files. Started by `app`.
+//! Invariant: who says nothing, or says it slowly, costs a place among the handshakes, and nothing else.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,6 +11,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -20,7 +23,9 @@ use super::router;
 use super::tls::Tls;
 use crate::app::Services;
 use crate::observe::metrics::KindLabel;
+use crate::security::Every;
 use crate::security::address::{ClientAddress, Peer};
+use crate::security::handshakes::Handshake;
 
 /// A request's head must be complete within this.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -28,6 +33,10 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_HEADER: usize = 16 * 1024;
 /// After a failed accept, which usually means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Open files that browsers do not get, where so many are allowed: the stores must be able to connect again.
+const FILES_FOR_OTHERS: u64 = 32;
+/// How often the log says that there are no more.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// A server at work. Its tasks each hold a receiver: the sender is closed when the last of them is done.
 pub(crate) struct Server(watch::Sender<()>);
@@ -48,9 +57,14 @@ impl Server {
 }
 
 async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
-    let router = router::router(services.clone());
-    // For connections: one that comes in last must hear of the end too, which this loop knows already.
-    let ending = stop.clone();
+    let house = House {
+        router: router::router(services.clone()),
+        services,
+        // For connections: one that comes in last must hear of the end too, which this loop knows already.
+        stop: stop.clone(),
+        warn: Arc::new(Every::new(WARN_EVERY)),
+    };
+    let most_files = getrlimit(Resource::Nofile).current.map(|most| most - FILES_FOR_OTHERS.min(most / 8));
     let mut leaving = false;
     loop {
         // Who waits in the kernel is let in before the end: a listener that closes resets those connections.
@@ -64,29 +78,15 @@ async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Re
             () = std::future::ready(()), if leaving => return,
         };
         match accepted {
-            Ok((Accepted::Tcp(stream), peer)) => {
-                let from = From { peer, socket: stream.peer_addr().ok() };
-                match &services.tls {
-                    None => _ = tokio::spawn(serve(stream, from, router.clone(), ending.clone())),
-                    Some(tls) => {
-                        let (tls, services) = (tls.clone(), services.clone());
-                        _ = tokio::spawn(encrypt(
-                            stream,
-                            from,
-                            tls,
-                            services,
-                            router.clone(),
-                            ending.clone(),
-                        ));
-                    }
-                }
+            // Files get the lowest number that is free: one so high says that all below are in use.
+            Ok((stream, _)) if most_files.is_some_and(|most| stream.number() >= most) => {
+                house.count_refused("open_files");
+                house.warn_of_files("too many files are open: nobody else is let in");
+                stream.refuse(house.services.tls.is_some());
             }
-            Ok((Accepted::Unix(stream), peer)) => {
-                let from = From { peer, socket: None };
-                _ = tokio::spawn(serve(stream, from, router.clone(), ending.clone()))
-            }
+            Ok((stream, peer)) => house.clone().let_in(stream, peer),
             Err(error) => {
-                tracing::warn!(event = "accept_failed", error = %error);
+                house.warn_of_files(&error.to_string());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -101,63 +101,115 @@ struct From {
     socket: Option<SocketAddr>,
 }
 
-/// Whoever does not get through the handshake has cost a place among the handshakes, and nothing else.
-async fn encrypt(
-    stream: TcpStream,
-    from: From,
-    tls: Arc<Tls>,
-    services: Arc<Services>,
+/// What every connection is served with.
+#[derive(Clone)]
+struct House {
     router: axum::Router,
-    mut stop: watch::Receiver<()>,
-) {
-    let address = match from.peer {
-        // A proxy's handshakes are those of everybody behind it.
-        Peer::Tcp(address) if !services.server.load().trusted_proxies.trusts(from.peer) => {
-            ClientAddress::Known(address)
-        }
-        _ => ClientAddress::None,
-    };
-    let Ok(permit) = services.commands.limits.begin_handshake(address) else {
-        services.metrics.connections_refused.get_or_create(&KindLabel { kind: "tls_handshakes" }).inc();
-        return;
-    };
-    let accepted = tokio::select! {
-        accepted = tls.accept(stream) => accepted,
-        _ = stop.changed() => None,
-    };
-    drop(permit);
-    if let Some(stream) = accepted {
-        // In a box: the handshake's own state need not outlive it within this future.
-        Box::pin(serve(stream, from, router, stop)).await;
-    }
+    services: Arc<Services>,
+    stop: watch::Receiver<()>,
+    warn: Arc<Every>,
 }
 
-async fn serve<S>(stream: S, from: From, router: axum::Router, mut stop: watch::Receiver<()>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(from.peer);
-        if let Some(socket) = from.socket {
-            request.extensions_mut().insert(socket);
+impl House {
+    fn let_in(self, stream: Accepted, peer: Peer) {
+        let handshake = self.services.commands.limits.begin_handshake(self.counted(peer));
+        match stream {
+            Accepted::Tcp(stream) => {
+                let from = From { peer, socket: stream.peer_addr().ok() };
+                match self.services.tls.clone() {
+                    None => _ = tokio::spawn(self.serve(stream, from, handshake)),
+                    Some(tls) => _ = tokio::spawn(self.encrypt(stream, from, tls, handshake)),
+                }
+            }
+            Accepted::Unix(stream) => {
+                let from = From { peer, socket: None };
+                _ = tokio::spawn(self.serve(stream, from, handshake));
+            }
         }
-        router.clone().call(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
-        .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        _ = stop.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    }
+
+    /// Whose handshake it is before there are headers. A trusted proxy's are those of everybody behind it.
+    fn counted(&self, peer: Peer) -> ClientAddress {
+        match peer {
+            Peer::Tcp(address) if !self.services.server.load().trusted_proxies.trusts(peer) => {
+                ClientAddress::Known(address)
+            }
+            _ => ClientAddress::None,
         }
-    };
-    if let Err(error) = served {
-        tracing::debug!(event = "http_connection_failed", error = %error);
+    }
+
+    fn count_refused(&self, kind: &'static str) {
+        self.services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    fn warn_of_files(&self, error: &str) {
+        if self.warn.is_due() {
+            tracing::warn!(
+                event = "accept_failed",
+                error,
+                "raise LimitNOFILE or ulimit -n, or set max_connections"
+            );
+        }
+    }
+
+    /// Whoever does not get through the handshake has cost a place among the handshakes, and nothing else.
+    async fn encrypt(mut self, stream: TcpStream, from: From, tls: Arc<Tls>, mut handshake: Handshake) {
+        let accepted = tokio::select! {
+            accepted = tls.accept(stream) => accepted,
+            () = handshake.ended.wait() => return self.count_refused("handshakes"),
+            _ = self.stop.changed() => None,
+        };
+        if let Some(stream) = accepted {
+            // In a box: the handshake's own state need not outlive it within this future.
+            Box::pin(self.serve(stream, from, handshake)).await;
+        }
+    }
+
+    async fn serve<S>(mut self, stream: S, from: From, handshake: Handshake)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Handshake { place, mut ended } = handshake;
+        let place = Arc::new(Mutex::new(Some(place)));
+        let (router, first) = (self.router.clone(), place.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            drop(first.lock().take());
+            request.extensions_mut().insert(from.peer);
+            if let Some(socket) = from.socket {
+                request.extensions_mut().insert(socket);
+            }
+            router.clone().call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_DEADLINE)
+            .max_buf_size(MAX_HEADER)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        let must_go = async {
+            ended.wait().await;
+            // Its head has arrived at last.
+            if place.lock().is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let served = tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            () = must_go => return self.count_refused("handshakes"),
+            _ = self.stop.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            if error.is_parse_too_large() {
+                self.count_refused("head_too_large");
+            } else if error.is_timeout() && place.lock().is_some() {
+                self.count_refused("head_too_late");
+            }
+            tracing::debug!(event = "http_connection_failed", error = %error);
+        }
     }
 }

@@ -27,6 +27,7 @@ use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
 use crate::security::asker::Asker;
 use crate::security::limits::{ConnectionPermit, Refused};
+use crate::security::origin::Page;
 use crate::security::{operators, origin};
 use crate::session::{self, Connection, Socket};
 
@@ -47,8 +48,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
     }
     let peer = peer(&request);
     let server = services.server.load();
-    let trusted = server.trusted_proxies.trusts(peer);
-    if !origin::is_allowed(request.headers(), &services.security.load().allowed_origins, trusted) {
+    if origin::page(request.headers(), peer, &services.security.load(), &server) == Page::Foreign {
         let message = "this origin may not connect; name it in security.allowed_origins";
         return refuse(StatusCode::FORBIDDEN, "origin", message.into());
     }

@@ -6,9 +6,11 @@ mod site;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use slot_state::{Backlog, Outbox, Untold};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -36,8 +38,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Tells WordPress of bookings, and knows how many it has not been told of.
 pub struct Courier {
     outbox: Outbox,
-    /// Where to, or what must be set for it.
-    site: Result<Site, String>,
+    wordpress: Option<Result<Arc<WordPress>, String>>,
+    /// Where to and signed by whom, as last configured; or what must be set for it.
+    site: ArcSwap<Result<Site, String>>,
+    changed: Notify,
     metrics: Arc<Metrics>,
     seen: Mutex<Seen>,
 }
@@ -59,21 +63,37 @@ impl Courier {
         security: &Security,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let site = match (wordpress, security.token_keys.first()) {
-            (Some(Ok(wordpress)), Some(key)) => Site::new(wordpress.clone(), key),
-            (Some(Err(lack)), Some(_)) => Err(lack.clone()),
-            (Some(_), None) => Err("security.token_keys is not set".to_owned()),
-            (None, Some(_)) => Err("legacy.upstream is not set".to_owned()),
-            (None, None) => Err("legacy.upstream and security.token_keys are not set".to_owned()),
-        };
-        Arc::new(Courier { outbox, site, metrics, seen: Mutex::default() })
+        let wordpress = wordpress.cloned();
+        let site = ArcSwap::from_pointee(site(wordpress.as_ref(), security));
+        let (changed, seen) = (Notify::new(), Mutex::default());
+        Arc::new(Courier { outbox, wordpress, site, changed, metrics, seen })
     }
 
-    /// Tells for ever; where nothing can be told, counts.
+    /// Signs by another key from now on.
+    pub fn change(&self, security: &Security) {
+        self.site.store(Arc::new(site(self.wordpress.as_ref(), security)));
+        self.changed.notify_one();
+    }
+
+    /// Tells for ever; as long as nothing can be told, counts.
     pub async fn run(self: Arc<Self>) {
-        match &self.site {
-            Ok(_) => self.deliver().await,
-            Err(lack) => self.only_count(lack).await,
+        loop {
+            let (site, courier) = (self.site.load_full(), self.clone());
+            let other = async {
+                while self.site.load().is_ok() == site.is_ok() {
+                    self.changed.notified().await;
+                }
+            };
+            let work = async {
+                match &*site {
+                    Ok(_) => courier.deliver().await,
+                    Err(lack) => courier.only_count(lack).await,
+                }
+            };
+            tokio::select! {
+                () = other => {}
+                () = work => {}
+            }
         }
     }
 
@@ -106,7 +126,8 @@ impl Courier {
     }
 
     async fn tell(self: Arc<Self>, untold: Untold) {
-        let Ok(site) = &self.site else { return };
+        let site = self.site.load_full();
+        let Ok(site) = &*site else { return };
         let told = site.tell(&untold).await;
         let kept = match &told {
             Ok(()) => self.outbox.done(&untold).await,
@@ -178,9 +199,9 @@ impl Courier {
 
     /// For `/health`.
     pub fn health(&self) -> Value {
-        let seen = self.seen.lock();
+        let (seen, site) = (self.seen.lock(), self.site.load());
         let oldest = |(backlog, at): (Backlog, Instant)| Some((backlog.oldest? + at.elapsed()).as_secs());
-        let (status, error) = match (&self.site, &seen.error) {
+        let (status, error) = match (&**site, &seen.error) {
             (Err(lack), _) => ("off", Some(lack)),
             (Ok(_), Some(error)) => ("failing", Some(error)),
             (Ok(_), None) => ("ok", None),
@@ -191,6 +212,17 @@ impl Courier {
             "oldest_secs": seen.backlog.and_then(oldest),
             "error": error,
         })
+    }
+}
+
+/// Where bookings are told and who signs for them; or what must be set for it.
+fn site(wordpress: Option<&Result<Arc<WordPress>, String>>, security: &Security) -> Result<Site, String> {
+    match (wordpress, security.token_keys.first()) {
+        (Some(Ok(wordpress)), Some(key)) => Site::new(wordpress.clone(), key),
+        (Some(Err(lack)), Some(_)) => Err(lack.clone()),
+        (Some(_), None) => Err("security.token_keys is not set".to_owned()),
+        (None, Some(_)) => Err("legacy.upstream is not set".to_owned()),
+        (None, None) => Err("legacy.upstream and security.token_keys are not set".to_owned()),
     }
 }
 

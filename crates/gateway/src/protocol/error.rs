@@ -37,6 +37,9 @@ pub enum RequestError {
     /// More rooms than one connection may watch.
     #[error("too many rooms on this connection; unsubscribe from one first")]
     TooManyRooms,
+    /// The address holds all that it may.
+    #[error("too many slots are held from this network address; give one up first, or wait until one ends")]
+    AddressHoldsFull,
     /// Without a token that allows it.
     #[error("not authorized; say hello with a token that allows this")]
     Unauthorized,
@@ -76,6 +79,7 @@ impl RequestError {
             Self::NotBooked(BookRefusal::NoDatabase, _) => ("store_unavailable", 503),
             Self::NotSubscribed => ("not_subscribed", 409),
             Self::TooManyRooms => ("too_many_rooms", 409),
+            Self::AddressHoldsFull => ("too_many_holds", 409),
             Self::Unauthorized => ("unauthorized", 401),
             Self::RateLimited => ("rate_limited", 429),
             Self::StoreUnavailable => ("store_unavailable", 503),

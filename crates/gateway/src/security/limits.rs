@@ -1,5 +1,5 @@
-//! How much one client, one address and all together may ask for: connections, frames, changes.
-//! Made once by `app`; `http` admits connections, `session` counts frames, `commands` counts changes.
+//! How much one client, one address and all together may ask for: connections, frames, changes, holds.
+//! Made once by `app`; `http` admits connections, `session` counts frames, `commands` counts changes and holds.
 //! Invariant: 0 means no limit, and what is remembered about an address or client goes when it has been quiet.
 
 use std::collections::HashMap;
@@ -14,15 +14,13 @@ use governor::Quota;
 use parking_lot::Mutex;
 
 use super::address::ClientAddress;
+use super::handshakes::{Handshake, Handshakes};
+use super::holds::Holds;
 use super::rates::{BURST_SECS, Every, KeyedRate, Rate, quota, rate};
 use crate::config::Security;
 
 /// A connection whose refused frames outnumber its accepted ones by this many bursts has gone far beyond its rate.
 const FAR_BURSTS: u32 = 2;
-/// TLS handshakes under way at a time: each may keep its place for seconds without a word.
-const MOST_HANDSHAKES: u32 = 1024;
-/// The same of one address.
-const MOST_HANDSHAKES_PER_ADDRESS: u32 = 64;
 /// How often the misconfigured proxy is named in the log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -32,7 +30,8 @@ pub struct Limits(Arc<Inner>);
 
 struct Inner {
     connections: Arc<Places>,
-    handshakes: Arc<Places>,
+    handshakes: Arc<Handshakes>,
+    holds: Holds,
     rates: ArcSwap<Rates>,
     /// Rates are kept under a keyed hash: eight bytes instead of an id, and nobody can choose ids that collide.
     hasher: RandomState,
@@ -94,7 +93,8 @@ impl Limits {
     pub fn new(security: &Security) -> Self {
         Self(Arc::new(Inner {
             connections: Places::new(security.max_connections, security.max_connections_per_address),
-            handshakes: Places::new(MOST_HANDSHAKES, MOST_HANDSHAKES_PER_ADDRESS),
+            handshakes: Arc::default(),
+            holds: Holds::new(security.max_holds_per_address),
             rates: ArcSwap::from_pointee(Rates::new(Rates::configured(security))),
             hasher: RandomState::new(),
             warn: Every::new(WARN_EVERY),
@@ -106,6 +106,7 @@ impl Limits {
         let connections = &self.0.connections;
         connections.most.store(security.max_connections, Ordering::Relaxed);
         connections.most_per_address.store(security.max_connections_per_address, Ordering::Relaxed);
+        self.0.holds.change(security.max_holds_per_address);
         let per_second = Rates::configured(security);
         if self.0.rates.load().per_second != per_second {
             self.0.rates.store(Arc::new(Rates::new(per_second)));
@@ -123,9 +124,14 @@ impl Limits {
         self.0.connections.take(address)
     }
 
-    /// Counts a TLS handshake in, until the permit is dropped.
-    pub fn begin_handshake(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
-        self.0.handshakes.take(address)
+    /// Counts in a connection that has not said yet what it wants.
+    pub fn begin_handshake(&self, address: ClientAddress) -> Handshake {
+        Handshakes::begin(&self.0.handshakes, address.countable().map(AddressKey::from))
+    }
+
+    /// Who holds how much.
+    pub fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     /// Connections open now.
@@ -154,7 +160,7 @@ impl Limits {
 
 /// What one address counts as: an IPv6 client usually has a whole /64 network to pick addresses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AddressKey {
+pub(super) enum AddressKey {
     V4(u32),
     V6Network(u64),
 }

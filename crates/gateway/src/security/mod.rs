@@ -4,11 +4,15 @@
 pub mod address;
 pub mod asker;
 pub mod certificate;
+pub mod handshakes;
+pub mod holds;
 pub mod limits;
 pub mod operators;
 pub mod origin;
 mod rates;
 pub mod token;
+
+pub(crate) use rates::Every;
 
 /// Clients whose names begin like this prove it with a token.
 pub const TOKEN_CLIENTS: &str = "u_";

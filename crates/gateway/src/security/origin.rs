@@ -1,5 +1,5 @@
 //! Decides whether a page may talk to this gateway: its Origin must be the host it connects to, or be allowed by name.
-//! Called by `http` for every WebSocket handshake and legacy request. Invariant: anything not understood is foreign.
+//! Called by `http` for every WebSocket handshake, legacy request and preflight. Invariant: anything not understood is foreign.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,9 @@ use std::str::FromStr;
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 use serde::{Deserialize, Serialize};
+
+use super::address::Peer;
+use crate::config::{Security, Server};
 
 /// Set by proxies to the Host the browser asked for.
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
@@ -101,23 +104,44 @@ fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
-/// Whether a request with these headers may come in.
-///
-/// No Origin: not a browser's page, let in. `null` (sandboxed frames, local files) is foreign. Otherwise the origin must be in
+/// Whose page a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// No browser's: it names no origin.
+    None,
+    /// One of the host it asks.
+    SameHost,
+    /// One of another host, which is allowed by name.
+    Allowed,
+    /// Another's: not let in.
+    Foreign,
+}
+
+/// Judges a request from this peer by its headers.
+pub fn page(headers: &HeaderMap, peer: Peer, security: &Security, server: &Server) -> Page {
+    judge(headers, &security.allowed_origins, server.trusted_proxies.trusts(peer))
+}
+
+/// No Origin: not a browser's page. `null` (sandboxed frames, local files) is foreign. Otherwise the origin must be in
 /// `allowed`, or name the host the request was sent to: the `Host` header, or, when `proxy_trusted`, the last
 /// `X-Forwarded-Host` if there is one.
-pub fn is_allowed(headers: &HeaderMap, allowed: &[Origin], proxy_trusted: bool) -> bool {
+pub(crate) fn judge(headers: &HeaderMap, allowed: &[Origin], proxy_trusted: bool) -> Page {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(first) = origins.next() else {
-        return true;
+        return Page::None;
     };
     let parsed = first.to_str().ok().and_then(|text| Origin::from_str(text).ok());
     // A second Origin is no browser's work: which one would a proxy have checked?
     let (Some(origin), None) = (parsed, origins.next()) else {
-        return false;
+        return Page::Foreign;
     };
-    allowed.contains(&origin)
-        || asked_host(headers, proxy_trusted).is_some_and(|host| same_host(&origin, &host))
+    if allowed.contains(&origin) {
+        Page::Allowed
+    } else if asked_host(headers, proxy_trusted).is_some_and(|host| same_host(&origin, &host)) {
+        Page::SameHost
+    } else {
+        Page::Foreign
+    }
 }
 
 fn asked_host(headers: &HeaderMap, proxy_trusted: bool) -> Option<String> {
@@ -151,7 +175,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let list: Vec<Origin> = list.iter().map(|origin| origin.parse().unwrap()).collect();
-        is_allowed(&map, &list, proxy_trusted)
+        judge(&map, &list, proxy_trusted) != Page::Foreign
     }
 
     fn same(origin: &str, host: &str) -> bool {
@@ -208,7 +232,7 @@ mod tests {
             let mut map = HeaderMap::new();
             map.insert(HOST, "example.com".parse().unwrap());
             map.insert(ORIGIN, axum::http::HeaderValue::from_bytes(origin.as_bytes()).unwrap());
-            assert!(!is_allowed(&map, &[], false), "{origin}");
+            assert_eq!(judge(&map, &[], false), Page::Foreign, "{origin}");
         }
         assert!(!same("https://example.com", "example.com:80"));
         assert!(!same("http://localhost:3000", "localhost:8080"));

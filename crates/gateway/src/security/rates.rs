@@ -1,5 +1,5 @@
 //! Rates over governor: its algorithm, tokio's clock, and forgetting who has been quiet.
-//! Used by `limits` alone.
+//! Used by `limits` and `holds`.
 
 use std::num::NonZeroU32;
 use std::ops::Add;
@@ -62,7 +62,7 @@ impl KeyedRate {
 }
 
 /// True once in a while, for one of all callers.
-pub(super) struct Every {
+pub(crate) struct Every {
     period: Duration,
     start: Instant,
     /// Milliseconds after `start`.
@@ -70,11 +70,11 @@ pub(super) struct Every {
 }
 
 impl Every {
-    pub(super) fn new(period: Duration) -> Self {
+    pub(crate) fn new(period: Duration) -> Self {
         Self { period, start: Instant::now(), due: AtomicU64::new(0) }
     }
 
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.start.elapsed());
         let due = self.due.load(Ordering::Relaxed);
@@ -85,10 +85,10 @@ impl Every {
 
 /// tokio's clock for governor, so that tests can pause it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TokioClock;
+pub(crate) struct TokioClock;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Instant);
+pub(crate) struct Moment(Instant);
 
 impl Clock for TokioClock {
     type Instant = Moment;

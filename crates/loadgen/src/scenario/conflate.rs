@@ -1,21 +1,16 @@
 //! One subscriber that stops reading among many: the same changes twice, without and with it. The others' latency and the
 //! server's memory should not tell the two apart, and its state should be right soon after it reads again.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::future::pending;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
+use super::phase::{phase, warm_up};
 use crate::LoadError;
-use crate::cli::{ConflateArgs, GenericArgs, ServerArgs};
-use crate::publisher::Publishers;
-use crate::report::{ConflateReport, PhaseReport};
-use crate::stage::{Stage, cpu_secs, usage};
+use crate::cli::{ConflateArgs, GenericArgs};
+use crate::report::ConflateReport;
+use crate::stage::Stage;
 use crate::stalled::StalledReader;
 
-/// How often the server's memory is looked at.
-const MEMORY_PERIOD: Duration = Duration::from_millis(200);
 /// How long the stalled subscriber may take to be right again.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,14 +20,11 @@ pub async fn conflate(args: &ConflateArgs) -> Result<ConflateReport, LoadError> 
     let stage = Stage::open(server, &args.crowd, &GenericArgs::default()).await?;
     let mut publishers = stage.publishers(&args.load).await?;
 
-    // Unmeasured: the first changes of a run fill slots and warm caches.
-    publishers.publish(args.load.changes / 20, args.load.rate).await;
-    stage.quiet(&publishers, &args.load).await;
-    let _ = (publishers.take_answers(), stage.meter.lock().next_phase());
-
-    let before = phase(args, &stage, &mut publishers, None).await?;
+    warm_up(&args.load, &stage, &mut publishers).await;
+    let of = (server, &args.load);
+    let before = phase(of, &stage, &mut publishers, pending()).await?;
     let mut stalled = StalledReader::join(stage.target(), &stage.dialect, args.crowd.rooms).await?;
-    let during = phase(args, &stage, &mut publishers, Some(&mut stalled)).await?;
+    let during = phase(of, &stage, &mut publishers, stalled.stall()).await?;
     let recovery = stalled.recover(&stage.meter, RECOVERY_PATIENCE).await;
     let shortfall = stage.shortfall(&publishers).await?;
 
@@ -65,65 +57,4 @@ pub async fn conflate(args: &ConflateArgs) -> Result<ConflateReport, LoadError> 
         wrong_rooms: recovery.wrong_rooms,
         why_closed: recovery.why_closed,
     })
-}
-
-/// A phase's numbers, and what went wrong in it.
-struct Phase {
-    report: PhaseReport,
-    refused: BTreeMap<String, u64>,
-    gaps: u64,
-}
-
-/// All changes once, while the server's memory is watched and the stalled subscriber, if any, stalls.
-async fn phase(
-    args: &ConflateArgs,
-    stage: &Stage,
-    publishers: &mut Publishers,
-    stalled: Option<&mut StalledReader>,
-) -> Result<Phase, LoadError> {
-    let start = usage(&args.server)?;
-    let peak_kib = Cell::new(0);
-    let changes = async {
-        publishers.publish(args.load.changes, args.load.rate).await;
-        stage.quiet(publishers, &args.load).await;
-    };
-    let stall = async {
-        match stalled {
-            Some(stalled) => stalled.stall().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = changes => (),
-        () = stall => (),
-        failed = watch_memory(&args.server, &peak_kib) => failed?,
-    }
-    let end = usage(&args.server)?;
-    let answers = publishers.take_answers();
-    let tally = stage.meter.lock().next_phase();
-    Ok(Phase {
-        report: PhaseReport {
-            deliveries: tally.deliveries,
-            delivery: tally.latency.latency(),
-            answer: answers.latency.latency(),
-            server_cpu_secs: start.zip(end).map(|(start, end)| cpu_secs(start, end)),
-            anon_kib: start
-                .zip(end)
-                .map(|(start, end)| [start.anon_kib, peak_kib.get().max(end.anon_kib), end.anon_kib]),
-        },
-        refused: answers.refused,
-        gaps: tally.gaps,
-    })
-}
-
-/// Ends only with an error, as when the server is gone.
-async fn watch_memory(server: &ServerArgs, peak_kib: &Cell<u64>) -> Result<(), LoadError> {
-    let mut ticks = interval(MEMORY_PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        if let Some(now) = usage(server)? {
-            peak_kib.set(peak_kib.get().max(now.anon_kib));
-        }
-    }
 }

@@ -4,6 +4,8 @@ mod bare;
 mod conflate;
 mod fanout;
 mod hold;
+mod hostile;
+mod phase;
 mod poll;
 
 use std::fs;
@@ -15,6 +17,7 @@ pub use bare::bare;
 pub use conflate::conflate;
 pub use fanout::fanout;
 pub use hold::hold;
+pub use hostile::hostile;
 pub use poll::poll;
 
 use crate::cli::Scenario;
@@ -34,6 +37,9 @@ pub fn run(scenario: &Scenario) -> Result<bool, LoadError> {
         }
         Scenario::Conflate(args) => {
             finish(args.server.json.as_ref(), local.block_on(&runtime, conflate(args)).map(Report::Conflate)?)
+        }
+        Scenario::Hostile(args) => {
+            finish(args.server.json.as_ref(), local.block_on(&runtime, hostile(args)).map(Report::Hostile)?)
         }
         Scenario::Hold(args) => {
             finish(args.server.json.as_ref(), local.block_on(&runtime, hold(args)).map(Report::Hold)?)

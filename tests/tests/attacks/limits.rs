@@ -120,7 +120,6 @@ async fn writes_are_limited_per_address_over_all_its_clients() {
 }
 
 #[tokio::test]
-#[ignore = "slotcast says of security.max_holds_per_address that it has no effect in this version"]
 async fn an_address_holds_only_so_many_slots() {
     let redis = RedisServer::start().await;
     let gateway =
@@ -144,7 +143,7 @@ async fn an_address_holds_only_so_many_slots() {
 
 #[tokio::test]
 async fn polls_that_take_free_slots_are_writes_and_renewing_ones_are_not() {
-    let gateway = Gateway::builder().with_limits().start().await;
+    let gateway = Gateway::builder().with_limits().with("security.max_holds_per_address", 0).start().await;
     let room = Room::tomorrow_of(1);
     let page = LegacyPage::of(&gateway);
     let poll = async |minute: usize, client: usize| {
