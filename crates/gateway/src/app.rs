@@ -102,7 +102,7 @@ impl Services {
     /// does not count.
     pub(crate) fn grant(&self, token: Option<&str>) -> Result<Option<Grant>, RequestError> {
         let tokens = self.tokens.load();
-        let token = token.filter(|_| tokens.has_keys());
+        let token = token.filter(|token| !token.is_empty() && tokens.has_keys());
         token.map(|token| tokens.check(token).ok_or(RequestError::Unauthorized)).transpose()
     }
 

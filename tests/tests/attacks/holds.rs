@@ -1,7 +1,11 @@
 //! How many slots one address may hold at a time, over all its clients and every way in.
 
+use std::time::Duration;
+
 use serde_json::json;
-use support::{Gateway, LegacyPage, PATIENCE, Page, RedisServer, Room, eventually};
+use support::{FaultProxy, Gateway, LegacyPage, PATIENCE, Page, RedisServer, Room, eventually};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const HERE: &str = "203.0.113.7";
 const ELSEWHERE: &str = "203.0.113.8";
@@ -113,4 +117,46 @@ async fn a_proxy_that_is_not_trusted_holds_for_others() {
     let direct = LegacyPage::of(&gateway);
     assert_eq!(direct.select(&room, "11:00", "a").await["status"], "selected");
     assert_eq!(direct.select(&room, "12:00", "b").await["status"], "too_many_holds");
+}
+
+/// The store answers late enough for that. Who hangs up before he is heard, gets nothing at all.
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_holds_no_more_than_others() {
+    let redis = RedisServer::start().await;
+    let line = FaultProxy::before(redis.addr()).await;
+    let gateway = Gateway::builder()
+        .redis_at(&format!("redis://{}", line.addr()))
+        .with("redis.command_timeout_ms", 5000)
+        .with("security.max_holds_per_address", 3)
+        .start()
+        .await;
+    gateway.eventually_ready().await;
+    line.delay(Duration::from_millis(100));
+    let granted = || gateway.log_events("slot_lock_granted").len();
+    let mut employee = 0;
+    let mut hasty = async || {
+        employee += 1;
+        let body = Room::tomorrow_of(employee)
+            .fields(&[("time", "10:00"), ("client_id", &format!("hasty-{employee}"))])
+            .to_string();
+        let request = format!(
+            "POST /slotcast/slots/lock HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {HERE}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            gateway.addr(),
+            body.len()
+        );
+        let mut socket = TcpStream::connect(gateway.addr()).await.expect("it listens");
+        socket.write_all(request.as_bytes()).await.expect("it is sent");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    eventually("three are granted", PATIENCE, async || {
+        hasty().await;
+        (granted() >= 3).then_some(())
+    })
+    .await;
+    // What is on its way to the store is there before this.
+    let honest = page(&gateway, "honest", ELSEWHERE).await;
+    honest.lock(&Room::tomorrow_of(9999), "10:00").await.assert_ok("locked");
+    eventually("it is in the log", PATIENCE, async || (granted() > 3).then_some(())).await;
+    assert_eq!(granted(), 3 + 1);
 }

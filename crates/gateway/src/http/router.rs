@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{from_fn_with_state, map_response_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::time::timeout;
 use tower_http::timeout::TimeoutLayer;
 
 use super::{dashboard, legacy, operators, pages, rest, upgrade};
@@ -76,6 +77,7 @@ pub(super) fn router(services: Arc<Services>) -> Router {
             .route("/wp-json/booking/v1/availability", post(rest::availability))
             .nest("/wp-json/appointease/v1", calls.clone())
             .nest("/slotcast", calls)
+            .route_layer(from_fn(to_the_end))
             .route_layer(legacy::cross_origin(services.clone()))
             .route_layer(from_fn_with_state(services.clone(), legacy::refuse_foreign_pages));
         router = router.merge(legacy);
@@ -83,6 +85,15 @@ pub(super) fn router(services: Arc<Services>) -> Router {
     let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
     let counted = map_response_with_state(services.clone(), count_refused);
     router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).layer(counted).with_state(services)
+}
+
+/// What was begun is finished and counted, also for a client that hangs up: a hold it was granted keeps its place.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(timeout(REQUEST_DEADLINE, next.run(request))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn count_refused(State(services): State<Arc<Services>>, response: Response) -> Response {

@@ -13,11 +13,12 @@ use tracing::field::{Field, Visit};
 /// Of each kind so many lines are written in a second.
 pub(super) const LINES_PER_SECOND: u64 = 10;
 /// Events that somebody outside can cause as often as he likes, or that each request causes while a store is away.
-const FLOODING: [&str; 10] = [
+const FLOODING: [&str; 11] = [
     "accept_failed",
     "bookings_unread",
     "booking_failed",
     "http_connection_failed",
+    "lock_failed",
     "poll_not_renewed",
     "renewal_failed",
     "request_refused",

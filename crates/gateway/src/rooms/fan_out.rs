@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 use slot_state::RoomView;
 
 use super::hub::{Has, Hub, LiveRoom, RoomState};
@@ -17,6 +18,7 @@ const CHUNK: usize = 128;
 /// What a round sends, and whom to.
 pub(super) struct Round {
     frame: Bytes,
+    epoch: u64,
     rev: u64,
     /// Who has what this frame continues.
     to: Has,
@@ -28,7 +30,7 @@ pub(super) struct Round {
 pub(super) async fn run(hub: Arc<Hub>, live: Arc<LiveRoom>) {
     loop {
         live.changed.notified().await;
-        bring_up_to_date(&hub, &live);
+        drop(bring_up_to_date(&hub, &live));
         let due = std::mem::take(&mut live.state.lock().due);
         for round in &due {
             send(&hub, &live, round).await;
@@ -43,14 +45,16 @@ pub(super) async fn run(hub: Arc<Hub>, live: Arc<LiveRoom>) {
 }
 
 /// Takes into the room what the picture shows, and leaves what that is to its subscribers for the fan-out to send.
-pub(super) fn bring_up_to_date(hub: &Hub, live: &LiveRoom) {
-    let _updating = live.updating.lock();
+/// While the guard lives, nobody goes on from there.
+pub(super) fn bring_up_to_date<'a>(hub: &Hub, live: &'a LiveRoom) -> MutexGuard<'a, ()> {
+    let updating = live.updating.lock();
     if live.may_differ.swap(false, Ordering::AcqRel) {
         let view = hub.picture.view(live.room);
         let mut state = live.state.lock();
         let round = advance(hub, live, &mut state, view);
         state.due.extend(round);
     }
+    updating
 }
 
 fn advance(hub: &Hub, live: &LiveRoom, state: &mut RoomState, view: RoomView) -> Option<Round> {
@@ -63,7 +67,7 @@ fn advance(hub: &Hub, live: &LiveRoom, state: &mut RoomState, view: RoomView) ->
         // Nobody has what these would continue.
         state.due.clear();
         let frame = hub.snapshot(live, state);
-        return Some(Round { frame, rev: 0, to: Has::Nothing, is_of_booked: true });
+        return Some(Round { frame, epoch: state.epoch, rev: 0, to: Has::Nothing, is_of_booked: true });
     }
     let diff = state.view.diff(&view)?;
     state.view = view;
@@ -72,7 +76,7 @@ fn advance(hub: &Hub, live: &LiveRoom, state: &mut RoomState, view: RoomView) ->
     let (epoch, rev) = (state.epoch, state.rev);
     let frame = ServerFrame::Diff { room: live.room.into(), epoch, rev, diff: &diff }.encode();
     hub.metrics.diffs.inc();
-    Some(Round { frame, rev, to: Has::Rev(rev - 1), is_of_booked: diff.booked.is_some() })
+    Some(Round { frame, epoch, rev, to: Has::Rev(rev - 1), is_of_booked: diff.booked.is_some() })
 }
 
 /// Slab keys stay where they are while subscribers come and go between chunks.
@@ -82,6 +86,10 @@ async fn send(hub: &Hub, live: &LiveRoom, round: &Round) {
         let (mut sent, mut conflated) = (0, 0);
         let done = {
             let mut state = live.state.lock();
+            if state.epoch != round.epoch {
+                // Everything was read anew meanwhile: whoever needs this gets more than this.
+                return;
+            }
             let end = state.subscribers.capacity().min(next + CHUNK);
             for key in next..end {
                 let Some(subscriber) = state.subscribers.get_mut(key) else { continue };
@@ -114,5 +122,51 @@ async fn send(hub: &Hub, live: &LiveRoom, round: &Round) {
             return;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use slot_state::{ActorId, EmployeeId, Room, Storage, StorageMode};
+    use tokio::net::UnixStream;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::config::Security;
+    use crate::security::address::ClientAddress;
+    use crate::security::limits::Limits;
+    use crate::session::Connection;
+
+    #[tokio::test]
+    async fn what_was_about_to_be_sent_when_all_was_read_anew_reaches_nobody_who_has_newer() {
+        let storage = Storage { mode: StorageMode::Memory, writable: true, flowing: true };
+        let (_storage, storage) = watch::channel(storage);
+        let hub = Hub::new(Arc::default(), storage, Duration::from_millis(10), Arc::default());
+        let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("a place");
+        let (socket, _browser) = UnixStream::pair().expect("a pair");
+        let connection = Connection::new(ActorId(1), socket, permit);
+        let room =
+            Room { date: jiff::civil::date(2026, 12, 1), employee_id: "3".parse::<EmployeeId>().unwrap() };
+
+        let subscription = hub.subscribe(room, None, &connection, None);
+        let live = hub.live_room(room);
+        let has = || live.state.lock().subscribers[subscription.key].has;
+        let of_this = |to, rev| {
+            let epoch = live.state.lock().epoch;
+            Round { frame: Bytes::from_static(b"a frame"), epoch, rev, to, is_of_booked: false }
+        };
+        let diff = of_this(Has::Rev(0), 1);
+        hub.read_anew();
+        hub.sync(&subscription, None);
+        send(&hub, &live, &diff).await;
+        assert_eq!(has(), Has::Rev(0), "a diff of the old epoch");
+
+        let snapshot = of_this(Has::Nothing, 7);
+        hub.read_anew();
+        drop(bring_up_to_date(&hub, &live));
+        send(&hub, &live, &snapshot).await;
+        assert_eq!(has(), Has::Nothing, "it is to get the newer snapshot");
     }
 }

@@ -81,7 +81,7 @@ pub struct Subscription {
     pub room: Room,
     /// The appointment whose slot is not booked to this subscriber.
     pub exclude: Option<Box<AppointmentRef>>,
-    key: usize,
+    pub(super) key: usize,
 }
 
 impl Hub {
@@ -105,11 +105,11 @@ impl Hub {
         connection: &Arc<Connection>,
         id: Option<&Value>,
     ) -> Subscription {
-        let own = self.own_booking(room, exclude.as_deref());
         loop {
             let live = self.live_room(room);
             // Who was told that a change is done finds it in what it subscribes to afterwards.
-            fan_out::bring_up_to_date(self, &live);
+            let _up_to_date = fan_out::bring_up_to_date(self, &live);
+            let own = self.own_booking(room, exclude.as_deref());
             let mut state = live.state.lock();
             // Between the map and this lock the last subscriber may have left.
             if !state.ended {
@@ -124,7 +124,7 @@ impl Hub {
         }
     }
 
-    fn live_room(self: &Arc<Self>, room: Room) -> Arc<LiveRoom> {
+    pub(super) fn live_room(self: &Arc<Self>, room: Room) -> Arc<LiveRoom> {
         if let Some(live) = self.rooms.get(&room) {
             return live.clone();
         }
@@ -163,13 +163,13 @@ impl Hub {
 
     /// Sends a subscriber the room as it is now: it asked, or it fell behind.
     pub fn sync(&self, subscription: &Subscription, id: Option<&Value>) {
-        let own = self.own_booking(subscription.room, subscription.exclude.as_deref());
         let Some(live) = self.rooms.get(&subscription.room).map(|live| live.clone()) else { return };
-        fan_out::bring_up_to_date(self, &live);
+        let _up_to_date = fan_out::bring_up_to_date(self, &live);
+        let own = self.own_booking(subscription.room, subscription.exclude.as_deref());
         self.send_snapshot(&live, &mut live.state.lock(), subscription, own, id);
     }
 
-    /// Asked before the room is locked: the picture's lock comes first. What is booked since then, a round will tell.
+    /// Asked before the room's state is locked: the picture's lock comes first. What is booked since then, a round will tell.
     fn own_booking(&self, room: Room, exclude: Option<&AppointmentRef>) -> Option<SlotTime> {
         self.picture.own_booking(room, exclude?)
     }
