@@ -14,6 +14,9 @@ const KINDS: [&str; 13] =
     ["diff", "http", "js", "json", "jsx", "php", "sh", "sql", "text", "toml", "transcript", "ts", "yaml"];
 /// Names that examples of page code take for granted.
 const GIVEN: &str = "declare const React: any;
+    declare module 'react' { const React: any; export default React; }
+    declare const slotcast: { url: string, client: string, token(): Promise<string>,
+        connect(): Promise<import('./web/slotcast.js').Rooms> };
     declare const date: string, employeeId: number, clientId: string, selectedTime: string | null;
     declare function useSlots(options: import('./web/react.js').SlotsOptions): import('./web/react.js').Slots;
     declare function show(...anything: unknown[]): void;

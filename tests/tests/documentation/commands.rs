@@ -11,7 +11,7 @@ use super::pages::{blocks, pages, repository};
 use super::shell::{Command, commands};
 
 /// Programs of others; what they take is theirs to say.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "curl",
     "date",
     "head",
@@ -21,6 +21,7 @@ const OTHERS: [&str; 11] = [
     "pidof",
     "redis-cli",
     "systemctl",
+    "useradd",
     "loadgen",
     "target/release/loadgen",
 ];
@@ -109,7 +110,7 @@ fn complaint(slotcast: &Slotcast, command: &Command) -> Option<String> {
         return Some(format!("{lost} is not there"));
     }
     match &**program {
-        "slotcast" => slotcast.complaint(arguments),
+        "slotcast" | "./slotcast" => slotcast.complaint(arguments),
         "cargo" => cargo(slotcast, arguments),
         "loadgen" | "target/release/loadgen" => {
             let known = source("crates/loadgen/src/cli.rs");
