@@ -68,8 +68,8 @@ enum Because {
     Comparison,
 }
 
-/// What the log last said of the store. It is more than whether it takes writes: behind another store it takes none,
-/// however it is.
+/// What the log last said of the store. It is more than whether it takes writes: while another one decides it
+/// takes none, however it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Up,

@@ -176,7 +176,7 @@ pub(super) fn nobody() -> Result<ClientId, String> {
     name.parse().map_err(|error| format!("{name}: {error}"))
 }
 
-/// Whether a connection ended, by what [`Line::next`] says, since the gateway stops: no proxy closes with this code.
+/// Whether a connection ended, by what [`Line::next`] says, since the gateway stops: proxies only cut it.
 pub(super) fn is_farewell(why: &str) -> bool {
     why.starts_with("closed with 1001 ")
 }
