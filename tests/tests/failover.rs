@@ -64,6 +64,17 @@ async fn redis_is_lost_in_the_middle_of_a_booking_and_comes_back_and_nobody_noti
 
     // Redis returns, empty.
     redis.restart_empty().await;
+    eventually("the log says that Redis stands by", SOON, async || {
+        gateway.log_events("store_stands_by").pop().map(|said| assert_eq!(said["storage"], "redis"))
+    })
+    .await;
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    eventually("the log says that Redis is full, while MySQL decides", SOON, async || {
+        let said = gateway.log_events("store_down").pop()?;
+        said["error"].as_str().is_some_and(|error| error.contains("OOM")).then_some(())
+    })
+    .await;
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     eventually("polls say redis again", BACK, async || {
         let answer = poll.poll(&room, &[]).await;
         assert_eq!(answer["appointease_active_selections"], json!(["14:00", "15:00"]), "{answer}");

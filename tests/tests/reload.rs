@@ -64,6 +64,10 @@ async fn levels_limits_and_origins_change_without_a_restart() {
     assert_eq!(RawSocket::upgrade_status(gateway.addr(), origin).await, 101);
     page.settle().await;
 
+    gateway.hang_up();
+    let again = logged(&gateway, "config_reloaded", 2).await;
+    assert_eq!((&again["changed"], &again["message"]), (&"".into(), &"nothing changed".into()), "{again}");
+
     raw_http(gateway.addr(), b"no HTTP at all\r\n\r\n", PATIENCE).await;
     let line = logged(&gateway, "http_connection_failed", 1).await;
     assert_eq!(line["level"].as_str().unwrap().to_lowercase(), "debug");

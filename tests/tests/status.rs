@@ -4,7 +4,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::{
-    Gateway, PATIENCE, Page, RedisServer, ReservedPort, Room, eventually, run_slotcast, spawn_slotcast,
+    Gateway, MariaDb, PATIENCE, Page, RedisServer, ReservedPort, Room, eventually, run_slotcast,
+    spawn_slotcast,
 };
 
 const KEY: &str = "0pen-sesame-0pen-sesame";
@@ -58,6 +59,24 @@ async fn a_gateway_that_is_not_ready_is_1_and_says_why() {
     .await;
     assert!(out.starts_with("NOT READY: "), "{out}");
     assert!(err.starts_with("slotcast: not ready: "), "{err}");
+}
+
+#[tokio::test]
+async fn tables_that_are_missing_are_trouble_though_the_database_answers() {
+    let maria = MariaDb::start().await;
+    maria.wordpress_options().await;
+    maria
+        .run("CREATE USER low IDENTIFIED BY 'hush'; GRANT SELECT, INSERT, UPDATE, DELETE ON site.* TO low")
+        .await;
+    let gateway = Gateway::builder().with("mysql.url", maria.url_as("low", "hush")).start().await;
+    for trouble in ["slotcast's own tables", "no table of appointments"] {
+        let out = eventually(trouble, PATIENCE, async || {
+            let (_, out, _) = status(&gateway.http_url(), &[]).await;
+            out.contains(trouble).then_some(out)
+        })
+        .await;
+        assert!(!out.starts_with("OK") && out.contains("slotcast doctor"), "{out}");
+    }
 }
 
 #[tokio::test]

@@ -55,7 +55,11 @@ impl Reload {
 }
 
 fn report(loaded: &Loaded, changes: &Changes) {
-    tracing::info!(event = "config_reloaded", changed = changes.taken.join(","));
+    if changes.taken.is_empty() {
+        tracing::info!(event = "config_reloaded", changed = "", "nothing changed");
+    } else {
+        tracing::info!(event = "config_reloaded", changed = changes.taken.join(","));
+    }
     if !changes.waiting.is_empty() {
         let keys = changes.waiting.join(",");
         tracing::warn!(event = "config_reload_needs_restart", keys, "these keys hold after a restart");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use support::{Certificate, Gateway, GatewayBuilder, WebProxy, WebProxyBuilder, WebServer};
+use support::{
+    Certificate, Gateway, GatewayBuilder, PATIENCE, WebProxy, WebProxyBuilder, WebServer, eventually,
+};
 
 use super::examined::{SECRET, Visit};
 
@@ -124,6 +126,23 @@ async fn a_proxy_that_ends_idle_connections_is_named() {
     let patient = visit.asking(&["--idle-secs", "9"]);
     let trouble = ("address.idle failed", "proxy_read_timeout 120s");
     assert_troubles(&patient, &proxy.ws_url(), &[trouble]).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_meanwhile_is_no_fault_of_a_proxy() {
+    let gateway = Gateway::start().await;
+    let visit = Visit::new().asking(&["--idle-secs", "60", "--url", &gateway.ws_url()]);
+    let stop = async {
+        eventually("the doctor has said hello", PATIENCE, async || {
+            (gateway.metric("slotcast_clients").await > 0.0).then_some(())
+        })
+        .await;
+        gateway.ask_to_stop();
+    };
+    let (findings, ()) = tokio::join!(visit.examine(), stop);
+    let idle = findings.checks.iter().find(|check| check["check"] == "address.idle").expect("it was made");
+    assert_eq!(idle["verdict"], "warning", "{idle}");
+    assert!(idle["says"].as_str().unwrap().contains("ask again"), "{idle}");
 }
 
 #[tokio::test]

@@ -123,5 +123,5 @@ async fn a_wrong_password_is_told_from_a_database_that_is_away() {
     let nowhere = maria.url().replace("/site", "/sight");
     assert_troubles(&nowhere, &[("mysql.rights failed", "ON `sight`.* TO 'app'@'%';")]).await;
     maria.kill().await;
-    assert_troubles(&maria.url(), &[("mysql.reachable failed", "cannot be reached")]).await;
+    assert_troubles(&maria.url(), &[("mysql.reachable failed", "systemctl status mariadb")]).await;
 }

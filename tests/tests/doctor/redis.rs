@@ -111,7 +111,7 @@ async fn a_wrong_password_is_told_from_a_redis_that_is_away() {
     assert_troubles(&wrong, &[("redis.reachable failed", "SLOTCAST_REDIS_URL is set and overrides it")])
         .await;
     redis.kill().await;
-    assert_troubles(&redis.url(), &[("redis.reachable failed", "cannot be reached")]).await;
+    assert_troubles(&redis.url(), &[("redis.reachable failed", "systemctl status redis-server")]).await;
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
 
 fn examine(options: &Options, doctor: doctor::Doctor) -> ExitCode {
     match load(&sources(options)) {
-        Ok(loaded) => on_this_thread(doctor.run(&loaded)),
+        Ok(loaded) => on_this_thread(doctor.run(&loaded, options.config.as_deref())),
         Err(error) => {
             doctor.tell_of(&error);
             refuse_configuration(&error)

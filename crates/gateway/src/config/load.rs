@@ -222,6 +222,10 @@ fn read_environment(
         let mut refuse = |advice: String| {
             problems.push(Problem { key: name.to_owned(), value: None, origin: None, advice });
         };
+        if name == "SLOTCAST_CONFIG" {
+            refuse("is not read: use --config to name the file".to_owned());
+            continue;
+        }
         let Some(key) = names.get(name) else {
             refuse(unknown_key(name, names.keys()));
             continue;

@@ -66,6 +66,7 @@ fn an_unknown_key_names_the_nearest_one() {
         ("[slots]\nselection_ttl = 5", "slots.selection_ttl_secs"),
         ("drain_secs = 5", "server.drain_secs"),
         ("[redis]\nlisten = \"127.0.0.1:1\"", "server.listen"),
+        ("[security]\nmax_holds = 5", "security.max_holds_per_address"),
         ("[log.level]\ndefault = 1", "log.level"),
     ] {
         let complaint = complaint(text, &[]);
@@ -76,6 +77,19 @@ fn an_unknown_key_names_the_nearest_one() {
         complaint("", &[("SLOTCAST_REDIS_ULR", "redis://:not-for-logs@host")])
             .starts_with("SLOTCAST_REDIS_ULR: is not a known key; the nearest one is SLOTCAST_REDIS_URL")
     );
+}
+
+#[test]
+fn a_word_that_is_none_of_a_keys_words_is_answered_with_them() {
+    for (text, advice) in [
+        ("[security]\nmode = \"tokn\"", "write open or token"),
+        ("[log]\nformat = \"jsno\"", "write json or pretty"),
+    ] {
+        let complaint = complaint(text, &[]);
+        assert!(complaint.ends_with(advice), "{complaint}");
+    }
+    let file = complaint("", &[("SLOTCAST_CONFIG", "/etc/slotcast.toml")]);
+    assert!(file.starts_with("SLOTCAST_CONFIG: ") && file.contains("--config"), "{file}");
 }
 
 #[test]

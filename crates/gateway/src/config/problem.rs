@@ -75,7 +75,9 @@ pub(super) fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a String>
         let part = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate)) * 0.9;
         whole.max(part)
     };
-    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    // Who stops half-way means a key that goes on so, however long it is.
+    let rank = |candidate: &str| likeness(candidate) + f64::from(candidate.starts_with(key));
+    let nearest = known.max_by(|a, b| rank(a).total_cmp(&rank(b)));
     nearest.map_or_else(
         || "is not a known key".to_owned(),
         |nearest| format!("is not a known key; the nearest one is {nearest}"),

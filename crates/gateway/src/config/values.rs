@@ -86,12 +86,24 @@ impl fmt::Display for Listen {
 
 /// Whether clients name themselves or prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum SecurityMode {
     /// A client is who it says.
     Open,
     /// A client shows a signed token.
     Token,
+}
+
+impl TryFrom<String> for SecurityMode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "open" => Ok(Self::Open),
+            "token" => Ok(Self::Token),
+            _ => Err("write open or token"),
+        }
+    }
 }
 
 /// The store that decides.
@@ -120,12 +132,24 @@ impl fmt::Display for StorageChoice {
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For eyes.
     Pretty,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "json" => Ok(Self::Json),
+            "pretty" => Ok(Self::Pretty),
+            _ => Err("write json or pretty"),
+        }
+    }
 }
 
 /// `info`, or with exceptions by module: `info,slot_state=debug,redis=off`.

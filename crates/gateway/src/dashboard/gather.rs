@@ -94,10 +94,11 @@ impl Memory {
             Some((mode, since)) if mode == storage.mode => since,
             _ => self.mode.insert((storage.mode, at)).1,
         };
-        let stores = self.stores(&services.commands.store.health(), at);
+        let health = services.commands.store.health();
+        let stores = self.stores(&health, at);
         let outbox = services.courier.as_ref().map(|courier| outbox(&courier.health()));
         let not_ready = services.not_ready();
-        let words = words::of(not_ready, storage, &stores, outbox.as_ref());
+        let words = words::of(not_ready, storage, &stores, &lacking(&health["mysql"]), outbox.as_ref());
         let (selections, locks) = services.commands.picture.count();
         let (metrics, recent) = (&services.metrics, &services.recent);
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
@@ -189,6 +190,13 @@ fn answers(services: &Services) -> (u64, u64) {
     let count = |kind: &'static str| services.metrics.availability.get_or_create(&KindLabel { kind }).get();
     let cached = count("cached");
     (count("read") + cached, cached)
+}
+
+fn lacking(mysql: &Value) -> words::Lacking {
+    words::Lacking {
+        tables: text(&mysql["tables_lack"]),
+        appointments: mysql["bookings"]["has_table"] == false,
+    }
 }
 
 fn outbox(health: &Value) -> OutboxStatus {

@@ -11,10 +11,39 @@ pub(super) struct Words {
     pub(super) troubles: Vec<String>,
 }
 
+/// What is not there in a database that answers.
+#[derive(Default)]
+pub(super) struct Lacking {
+    /// What slotcast's own tables lack, in the words of `/health`.
+    pub(super) tables: Option<String>,
+    pub(super) appointments: bool,
+}
+
+impl Lacking {
+    fn troubles(&self) -> impl Iterator<Item = String> {
+        let tables = self.tables.as_deref().map(|lack| {
+            format!(
+                "Locks and bookings are refused, as slotcast's own tables in MySQL are not complete ({}); \
+                 selections go on. Let slotcast doctor say what is missing, and run slotcast migrate with an \
+                 account that may CREATE and ALTER.",
+                lack.trim_end_matches('.')
+            )
+        });
+        let appointments = self.appointments.then(|| {
+            "Bookings are refused, as MySQL has no table of appointments; selections and locks go on. It comes \
+             with AppointEase, or mysql.appointments_table names it: slotcast doctor says which one is looked \
+             for."
+                .to_owned()
+        });
+        tables.into_iter().chain(appointments)
+    }
+}
+
 pub(super) fn of(
     not_ready: Option<&'static str>,
     storage: Storage,
     stores: &[StoreStatus],
+    lacking: &Lacking,
     outbox: Option<&OutboxStatus>,
 ) -> Words {
     let mut troubles = Vec::new();
@@ -26,6 +55,7 @@ pub(super) fn of(
         );
     }
     troubles.extend(stores.iter().filter_map(|store| of_store(store, storage, stores.len() > 1)));
+    troubles.extend(lacking.troubles());
     troubles.extend(outbox.and_then(of_outbox));
     let (state, headline) = match not_ready {
         Some("draining") => (State::Stopping, "This gateway is stopping; pages are told to come back"),
@@ -107,8 +137,13 @@ mod tests {
     #[test]
     fn the_worst_is_said_first_and_each_trouble_has_advice() {
         let both_away = [store("redis", "away"), store("mysql", "away")];
-        let words =
-            of(Some("the store takes no writes"), storage(StorageMode::Redis, false), &both_away, None);
+        let words = of(
+            Some("the store takes no writes"),
+            storage(StorageMode::Redis, false),
+            &both_away,
+            &Lacking::default(),
+            None,
+        );
         assert_eq!((words.state, words.troubles.len()), (State::NotReady, 2));
         assert!(
             words.troubles[0].starts_with("Redis is away (connection refused). "),
@@ -117,18 +152,19 @@ mod tests {
         );
 
         let stepped_in = [store("redis", "away"), store("mysql", "ok")];
-        let words = of(None, storage(StorageMode::Mysql, true), &stepped_in, None);
+        let words = of(None, storage(StorageMode::Mysql, true), &stepped_in, &Lacking::default(), None);
         assert_eq!(words.state, State::Degraded);
         assert!(words.headline.contains("MySQL has stepped in"), "{}", words.headline);
 
-        let words = of(Some("draining"), storage(StorageMode::Redis, true), &[store("redis", "ok")], None);
+        let well = [store("redis", "ok")];
+        let words = of(Some("draining"), storage(StorageMode::Redis, true), &well, &Lacking::default(), None);
         assert_eq!(words.state, State::Stopping);
     }
 
     #[test]
     fn what_is_well_needs_no_words() {
         for (mode, name) in [(StorageMode::Redis, "redis"), (StorageMode::Memory, "memory")] {
-            let words = of(None, storage(mode, true), &[store(name, "ok")], None);
+            let words = of(None, storage(mode, true), &[store(name, "ok")], &Lacking::default(), None);
             assert_eq!((words.state, words.troubles.len()), (State::Ok, 0));
         }
     }
@@ -146,7 +182,8 @@ mod tests {
             (outbox("failing", 0), State::Ok),
             (outbox("failing", 3), State::Degraded),
         ] {
-            let words = of(None, storage(StorageMode::Redis, true), &[store("redis", "ok")], Some(&outbox));
+            let (well, lacking) = ([store("redis", "ok")], Lacking::default());
+            let words = of(None, storage(StorageMode::Redis, true), &well, &lacking, Some(&outbox));
             assert_eq!(words.state, state, "{outbox:?}");
         }
     }

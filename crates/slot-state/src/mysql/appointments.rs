@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mysql_async::Value;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::MySqlStore;
 use super::guard::{APPOINTMENT, LIVE, serves_as_guard};
@@ -95,6 +95,19 @@ impl MySqlStore {
     /// What was last known of it, however old.
     pub(super) fn known_appointments(&self) -> Option<Arc<Appointments>> {
         self.appointments.0.lock().as_ref().and_then(|(_, known)| known.clone())
+    }
+
+    /// Whether there is one; `None` where nobody knows yet.
+    pub(super) fn has_appointments(&self) -> Option<bool> {
+        self.appointments.0.lock().as_ref().map(|(_, known)| known.is_some())
+    }
+
+    /// Looks for it while nobody books: that it is missing is to be known before a customer meets it.
+    pub(super) async fn keep_appointments_known(self: Arc<Self>) {
+        loop {
+            let _ = self.appointments(self.link.until()).await;
+            sleep(MISSING_FOR).await;
+        }
     }
 
     /// The table is not what it was.

@@ -30,6 +30,7 @@ impl MySqlStore {
     /// For `/health`.
     pub(super) fn bookings_health(&self) -> serde_json::Value {
         let mut health = self.following.health();
+        health["has_table"] = serde_json::json!(self.has_appointments());
         health["bookings_unreadable"] = serde_json::json!(*self.unreadable.0.lock());
         health
     }

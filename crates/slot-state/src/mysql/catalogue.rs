@@ -9,6 +9,7 @@ use mysql_async::{Conn, Error, Opts, OptsBuilder, Params, ServerError};
 use tokio::time::timeout;
 
 use super::guard::LIVE;
+use super::link::words;
 use super::migrate::MigrateError;
 use super::schema::{Existing, VIEW, Wanted, quoted};
 
@@ -205,6 +206,6 @@ fn explain(error: Error, database: &str) -> MigrateError {
         }
         Error::Server(error) => MigrateError::Refused(error.message),
         Error::Url(error) => MigrateError::Url(error.to_string()),
-        other => MigrateError::Away(other.to_string()),
+        other => MigrateError::Away(words(&other)),
     }
 }

@@ -263,9 +263,18 @@ fn column_of(message: &str) -> Option<String> {
     Some(named.trim_matches(['\'', '`']).to_ascii_lowercase())
 }
 
+/// What an error says. Each layer around a broken line only says that it was one.
+pub(super) fn words(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source().filter(|_| matches!(error, Error::Io(_))) {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 /// What an error means.
 pub(super) fn classify(error: Error) -> Trouble {
-    let text = error.to_string();
+    let text = words(&error);
     match error {
         // Lock wait, deadlock; MariaDB's and Galera's "record has changed".
         Error::Server(error) if [1205, 1213, 1020].contains(&error.code) => Trouble::Conflict,
@@ -292,6 +301,13 @@ pub(super) fn classify(error: Error) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_line_is_told_in_the_systems_words_once() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        let said = refused.to_string();
+        assert_eq!(words(&Error::from(refused)), said);
+    }
 
     #[test]
     fn a_message_about_a_value_names_its_column() {

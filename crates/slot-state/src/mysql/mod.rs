@@ -170,6 +170,7 @@ impl MySqlStore {
             guard_bookings: false,
         };
         tasks.spawn(store.clone().keep_tables(migration));
+        tasks.spawn(store.clone().keep_appointments_known());
         tasks.spawn(store.clone().keep_idempotency());
         tasks.spawn(store.clone().keep_sweeping());
         tasks.spawn(store.clone().keep_following());

@@ -68,6 +68,18 @@ enum Because {
     Comparison,
 }
 
+/// What the log last said of the store. It is more than whether it takes writes: while another one decides it
+/// takes none, however it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Up,
+    StandsBy,
+    /// No answer.
+    Away,
+    /// An answer, and it is no.
+    Refuses,
+}
+
 pub(super) struct Supervisor {
     store: Arc<RedisStore>,
     events: Client,
@@ -97,6 +109,7 @@ impl Supervisor {
         let mut ticks = ticker(PROBE_EVERY);
         let mut away = false;
         let mut was_well = false;
+        let mut said = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -122,13 +135,13 @@ impl Supervisor {
             }
             was_well = is_well;
             self.store.feed.set_error(written.as_ref().err().cloned());
-            self.update(written.err());
+            self.update(written.err(), &mut said);
         }
     }
 
     /// Says how the store is. Until everything was read after an outage the picture may be stale, though requests
     /// are carried out again.
-    fn update(&self, error: Option<StoreError>) {
+    fn update(&self, error: Option<StoreError>, said: &mut Option<Said>) {
         let before = *self.store.storage.borrow();
         let readings = &self.store.readings;
         let writable = error.is_none() && readings.since_outage();
@@ -138,16 +151,11 @@ impl Supervisor {
                 Feed::Notifications | Feed::Tracking => self.listener.probe_age() < PROBE_LOST,
             };
         let now = Storage { writable, flowing: writable && fed, ..before };
-        if before == now {
-            return;
+        if before != now {
+            self.store.storage.send_replace(now);
         }
-        self.store.storage.send_replace(now);
+        log(error.as_ref(), writable, said);
         if before.writable != now.writable {
-            match &error {
-                Some(StoreError::Elsewhere) => tracing::info!(event = "store_stands_by", storage = "redis"),
-                Some(error) => tracing::warn!(event = "store_down", storage = "redis", error = %error),
-                None => tracing::info!(event = "store_up", storage = "redis"),
-            }
             self.store.picture.storage_changed(now);
         }
     }
@@ -321,6 +329,26 @@ impl Supervisor {
             store.picture.observe(Observation::Repaired(changed));
         }
         Ok(())
+    }
+}
+
+/// Once for each state, whichever store decides.
+fn log(error: Option<&StoreError>, writable: bool, said: &mut Option<Said>) {
+    let now = match error {
+        None if writable => Said::Up,
+        // Not read yet.
+        None => return,
+        Some(StoreError::Elsewhere) => Said::StandsBy,
+        Some(StoreError::Timeout | StoreError::Away(_)) => Said::Away,
+        Some(_) => Said::Refuses,
+    };
+    if said.replace(now) == Some(now) {
+        return;
+    }
+    match error {
+        None => tracing::info!(event = "store_up", storage = "redis"),
+        Some(StoreError::Elsewhere) => tracing::info!(event = "store_stands_by", storage = "redis"),
+        Some(error) => tracing::warn!(event = "store_down", storage = "redis", error = %error),
     }
 }
 

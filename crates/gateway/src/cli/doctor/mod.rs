@@ -11,6 +11,7 @@ mod redis;
 mod report;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -58,7 +59,7 @@ pub(super) enum NotWell {
 
 impl Doctor {
     /// Examines all, prints what it finds as it comes.
-    pub(super) async fn run(self, loaded: &Loaded) -> Result<(), NotWell> {
+    pub(super) async fn run(self, loaded: &Loaded, file: Option<&Path>) -> Result<(), NotWell> {
         let config = &loaded.config;
         let mut checks = configuration::checks(loaded);
         self.tell(&checks)?;
@@ -67,14 +68,14 @@ impl Doctor {
                 futures::join!(redis::checks(config), mysql::checks(config));
             redis.extend(mysql);
             redis.extend(clocks::checks(redis_clock, mysql_clock));
-            report::say_where(&mut redis, |key| loaded.origin(key));
+            say_places(&mut redis, loaded, file);
             self.tell(&redis).map(|()| redis)
         };
         let idle = (!self.quick).then_some(Duration::from_secs(self.idle_secs));
         let address = address::checks(config, self.url.as_ref(), idle);
         let (stores, mut address) = futures::join!(Box::pin(stores), Box::pin(address));
         checks.extend(stores?);
-        report::say_where(&mut address, |key| loaded.origin(key));
+        say_places(&mut address, loaded, file);
         self.tell(&address)?;
         checks.extend(address);
         if self.json {
@@ -105,6 +106,13 @@ impl Doctor {
             return Ok(());
         }
         Ok(seen_enough(report::print(checks, &mut io::stdout().lock()))?)
+    }
+}
+
+fn say_places(checks: &mut [Check], loaded: &Loaded, file: Option<&Path>) {
+    report::say_where(checks, |key| loaded.origin(key));
+    if let Some(file) = file {
+        report::say_config(checks, file);
     }
 }
 

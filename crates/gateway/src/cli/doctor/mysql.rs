@@ -7,7 +7,7 @@ use std::time::Duration;
 use slot_state::{ChangeOutcome, ClockOffset, MigrateError, MySqlReport, TableChange, examine_mysql};
 use tokio::time::timeout;
 
-use super::report::{Check, my_cnf, shell, slotcast_toml, sql};
+use super::report::{Check, is_it_running, my_cnf, shell, slotcast_toml, sql};
 use crate::cli::migrate::Migrate;
 use crate::config::{Config, SecretUrl};
 
@@ -53,7 +53,13 @@ fn unreachable(url: &SecretUrl, error: &MigrateError) -> Check {
             let says = format!("{url} refuses this account and password: {why}; {rest}");
             Check::failed(REACHABLE, says).paste(where_it_is())
         }
-        MigrateError::Url(_) | MigrateError::Away(_) => {
+        MigrateError::Away(_) => {
+            let says = format!(
+                "{url} cannot be used: {error}; {rest}. Is it running? If it is, does mysql.url say where?"
+            );
+            Check::failed(REACHABLE, says).paste(is_it_running("mariadb"))
+        }
+        MigrateError::Url(_) => {
             Check::failed(REACHABLE, format!("{url} cannot be used: {error}; {rest}")).paste(where_it_is())
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use slot_state::{ClockOffset, Feed, RedisReport, RedisTrouble, StoreError, examine_redis};
 use tokio::time::timeout;
 
-use super::report::{Check, redis_cli, redis_conf, slotcast_toml, wp_config};
+use super::report::{Check, is_it_running, redis_cli, redis_conf, slotcast_toml, wp_config};
 use crate::config::{Config, SecretUrl};
 
 /// The longest that all questions together may take.
@@ -34,9 +34,11 @@ pub(super) async fn checks(config: &Config) -> (Vec<Check>, Option<ClockOffset>)
 fn unreachable(url: &SecretUrl, trouble: &RedisTrouble) -> Check {
     let says = |what: &str| format!("{url} {what}: {trouble}; nothing else about it can be told");
     match trouble {
-        RedisTrouble::Away(_) => Check::failed(REACHABLE, says("cannot be reached")).paste(slotcast_toml(
-            "[redis]\nurl = \"redis://user:password@host:6379/0\"   # where it really is",
-        )),
+        RedisTrouble::Away(_) => {
+            let says = says("cannot be reached");
+            Check::failed(REACHABLE, format!("{says}. Is it running? If it is, does redis.url say where?"))
+                .paste(is_it_running("redis-server"))
+        }
         RedisTrouble::Login(_) => Check::failed(REACHABLE, says("refuses this user and password")).paste(
             slotcast_toml("[redis]\nurl = \"redis://user:password@host:6379/0\"   # odd characters as %40"),
         ),

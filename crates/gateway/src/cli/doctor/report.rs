@@ -81,6 +81,13 @@ pub(super) fn shell(text: impl Into<String>) -> Paste {
     Paste { into: "a shell".into(), text: text.into() }
 }
 
+/// Whether a server's program runs, and why not.
+pub(super) fn is_it_running(service: &str) -> Paste {
+    shell(format!(
+        "systemctl status {service}   # is it running?\njournalctl -u {service} -n 50   # if not, why"
+    ))
+}
+
 /// A key of the configuration, with where its value came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Setting {
@@ -176,6 +183,18 @@ pub(super) fn say_where<'a>(checks: &mut [Check], origin: impl Fn(&str) -> Optio
     }
 }
 
+/// Has slotcast's own commands read the file that was read here.
+pub(super) fn say_config(checks: &mut [Check], file: &Path) {
+    let words = file.display().to_string();
+    let is_plain = words.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-+".contains(letter));
+    let word = if is_plain { words } else { format!("'{}'", words.replace('\'', r"'\''")) };
+    for paste in checks.iter_mut().filter_map(|check| check.paste.as_mut()) {
+        for command in ["slotcast migrate", "slotcast doctor"] {
+            paste.text = paste.text.replace(command, &format!("{command} --config {word}"));
+        }
+    }
+}
+
 /// The origin of what nobody set.
 pub(super) const DEFAULT: &str = "default";
 
@@ -266,6 +285,18 @@ redis
         assert_eq!(place(Some("Cargo.toml")), "Cargo.toml");
         let overridden = "slotcast.toml, but SLOTCAST_REDIS_URL is set and overrides it: change it there";
         assert_eq!(place(Some("SLOTCAST_REDIS_URL")), overridden);
+    }
+
+    #[test]
+    fn commands_read_the_file_that_was_read_here() {
+        for (file, command) in [
+            ("/etc/slotcast/slotcast.toml", "slotcast migrate --config /etc/slotcast/slotcast.toml   # a"),
+            ("it's mine.toml", r"slotcast migrate --config 'it'\''s mine.toml'   # a"),
+        ] {
+            let mut checks = vec![Check::failed("a.b", "c").paste(shell("slotcast migrate   # a"))];
+            say_config(&mut checks, Path::new(file));
+            assert_eq!(checks[0].paste.as_ref().unwrap().text, command);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::line::Line;
+use super::line::{Line, is_farewell};
 use crate::cli::doctor::report::{Check, nginx};
 
 const NAME: &str = "address.idle";
@@ -20,6 +20,7 @@ pub(super) async fn check(mut line: Line, idle: Duration) -> Check {
         match timeout_at(until, line.next()).await {
             // What the gateway says to everybody, as a change of the store.
             Ok(Ok(_)) => {}
+            Ok(Err(why)) if is_farewell(&why) => return stopped(),
             Ok(Err(why)) => {
                 let says = format!(
                     "an idle connection was ended after {} s ({why}): pages lose what they selected, and \
@@ -36,6 +37,7 @@ pub(super) async fn check(mut line: Line, idle: Duration) -> Check {
             line.leave().await;
             Check::ok(NAME, format!("a connection that was idle for {} s still answers", idle.as_secs()))
         }
+        Err(why) if is_farewell(&why) => stopped(),
         Err(why) => {
             let says = format!(
                 "a connection that was idle for {} s is dead, and nobody says so: {why}",
@@ -44,4 +46,8 @@ pub(super) async fn check(mut line: Line, idle: Duration) -> Check {
             Check::failed(NAME, says).paste(nginx(TIMEOUTS))
         }
     }
+}
+
+fn stopped() -> Check {
+    Check::warning(NAME, "the gateway stopped meanwhile: nothing is known of an idle connection; ask again")
 }

@@ -176,6 +176,11 @@ pub(super) fn nobody() -> Result<ClientId, String> {
     name.parse().map_err(|error| format!("{name}: {error}"))
 }
 
+/// Whether a connection ended, by what [`Line::next`] says, since the gateway stops: proxies only cut it.
+pub(super) fn is_farewell(why: &str) -> bool {
+    why.starts_with("closed with 1001 ")
+}
+
 /// What a refusal says.
 pub(super) fn sentence(error: &Json) -> String {
     let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
