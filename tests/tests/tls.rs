@@ -58,6 +58,8 @@ async fn whoever_does_not_speak_tls_gets_nothing_and_not_for_long() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     // Ten seconds are promised.
     assert!(is_ended(&mut silent, PATIENCE * 4).await);
+    let late = "slotcast_connections_refused_total{kind=\"head_too_late\"}";
+    eventually("it is counted", PATIENCE, async || (gateway.metric(late).await == 1.0).then_some(())).await;
 }
 
 #[tokio::test]

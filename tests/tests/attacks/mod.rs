@@ -7,5 +7,6 @@ mod crowds;
 mod holds;
 mod limits;
 mod others_holds;
+mod plain_http;
 mod strings;
 mod tokens;

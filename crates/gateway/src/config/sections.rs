@@ -266,9 +266,9 @@ pub struct Security {
     pub allowed_origins: Vec<Origin>,
     /// Opens the dashboard, the metrics and the detailed health page to others than loopback.
     pub dashboard_key: Option<Secret>,
-    /// Connections in all.
+    /// WebSockets in all, and connections of plain HTTP.
     pub max_connections: u32,
-    /// Connections of one address.
+    /// The same of one address.
     pub max_connections_per_address: u32,
     /// Subscriptions of one connection.
     pub max_rooms_per_connection: u32,

@@ -8,6 +8,7 @@ mod pages;
 mod rest;
 mod router;
 mod server;
+mod taken;
 mod tls;
 mod upgrade;
 

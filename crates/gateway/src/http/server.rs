@@ -1,12 +1,18 @@
 //! Accepts connections and serves HTTP/1 on them with limits on headers, time and open files. Started by `app`.
-//! Invariant: who says nothing, or says it slowly, costs a place among the handshakes, and nothing else.
+//! Invariant: who says nothing, or says it slowly, costs a place among the handshakes, and nothing else; who has
+//! spoken is counted until the connection ends or is upgraded, and must take the answers.
 
+use std::convert::Infallible;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,12 +26,14 @@ use tower::Service;
 
 use super::listener::{Accepted, Listener};
 use super::router;
+use super::taken::Taken;
 use super::tls::Tls;
 use crate::app::Services;
 use crate::observe::metrics::KindLabel;
 use crate::security::Every;
 use crate::security::address::{ClientAddress, Peer};
-use crate::security::handshakes::Handshake;
+use crate::security::handshakes::{Handshake, Place};
+use crate::security::limits::{ConnectionPermit, Limits, Refused};
 
 /// A request's head must be complete within this.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,6 +43,8 @@ const MAX_HEADER: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Open files that browsers do not get, where so many are allowed: the stores must be able to connect again.
 const FILES_FOR_OTHERS: u64 = 32;
+/// When to come again for whom there is no place, in seconds.
+const RETRY_AFTER: &str = "5";
 /// How often the log says that there are no more.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -99,6 +109,30 @@ struct From {
     peer: Peer,
     /// With its port, by which `slotcast doctor` finds that nothing stands in between; `None` for a socket file.
     socket: Option<SocketAddr>,
+    /// Whose connection it is before there are headers. A trusted proxy's are those of everybody behind it.
+    counted: ClientAddress,
+}
+
+/// What a connection has: a place among the handshakes until its first head is whole, then one among those of its
+/// peer, where that is counted; a WebSocket's is its session's.
+#[expect(dead_code, reason = "a place is kept, and freed by being dropped")]
+enum Seat {
+    Handshake(Place),
+    Open(Option<ConnectionPermit>),
+}
+
+impl Seat {
+    fn is_handshake(&self) -> bool {
+        matches!(self, Self::Handshake(_))
+    }
+
+    fn on_head(&mut self, limits: &Limits, from: ClientAddress) -> Result<(), Refused> {
+        if self.is_handshake() {
+            *self = Self::Open(None);
+            *self = Self::Open(limits.admit_http(from)?);
+        }
+        Ok(())
+    }
 }
 
 /// What every connection is served with.
@@ -112,23 +146,23 @@ struct House {
 
 impl House {
     fn let_in(self, stream: Accepted, peer: Peer) {
-        let handshake = self.services.commands.limits.begin_handshake(self.counted(peer));
+        let counted = self.counted(peer);
+        let handshake = self.services.commands.limits.begin_handshake(counted);
         match stream {
             Accepted::Tcp(stream) => {
-                let from = From { peer, socket: stream.peer_addr().ok() };
+                let from = From { peer, socket: stream.peer_addr().ok(), counted };
                 match self.services.tls.clone() {
                     None => _ = tokio::spawn(self.serve(stream, from, handshake)),
                     Some(tls) => _ = tokio::spawn(self.encrypt(stream, from, tls, handshake)),
                 }
             }
             Accepted::Unix(stream) => {
-                let from = From { peer, socket: None };
+                let from = From { peer, socket: None, counted };
                 _ = tokio::spawn(self.serve(stream, from, handshake));
             }
         }
     }
 
-    /// Whose handshake it is before there are headers. A trusted proxy's are those of everybody behind it.
     fn counted(&self, peer: Peer) -> ClientAddress {
         match peer {
             Peer::Tcp(address) if !self.services.server.load().trusted_proxies.trusts(peer) => {
@@ -157,11 +191,17 @@ impl House {
         let accepted = tokio::select! {
             accepted = tls.accept(stream) => accepted,
             () = handshake.ended.wait() => return self.count_refused("handshakes"),
-            _ = self.stop.changed() => None,
+            _ = self.stop.changed() => return,
         };
-        if let Some(stream) = accepted {
+        match accepted {
             // In a box: the handshake's own state need not outlive it within this future.
-            Box::pin(self.serve(stream, from, handshake)).await;
+            Ok(stream) => Box::pin(self.serve(stream, from, handshake)).await,
+            Err(error) => {
+                if error.kind() == ErrorKind::TimedOut {
+                    self.count_refused("head_too_late");
+                }
+                tracing::debug!(event = "tls_handshake_failed", error = %error);
+            }
         }
     }
 
@@ -170,27 +210,20 @@ impl House {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Handshake { place, mut ended } = handshake;
-        let place = Arc::new(Mutex::new(Some(place)));
-        let (router, first) = (self.router.clone(), place.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            drop(first.lock().take());
-            request.extensions_mut().insert(from.peer);
-            if let Some(socket) = from.socket {
-                request.extensions_mut().insert(socket);
-            }
-            router.clone().call(request)
-        });
+        let seat = Arc::new(Mutex::new(Seat::Handshake(place)));
+        let (house, own) = (self.clone(), seat.clone());
+        let service = service_fn(move |request| house.clone().answer(request, from, own.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_DEADLINE)
             .max_buf_size(MAX_HEADER)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Taken::new(stream)), service)
             .with_upgrades();
         let mut connection = pin!(connection);
         let must_go = async {
             ended.wait().await;
             // Its head has arrived at last.
-            if place.lock().is_none() {
+            if !seat.lock().is_handshake() {
                 std::future::pending::<()>().await;
             }
         };
@@ -206,10 +239,41 @@ impl House {
         if let Err(error) = served {
             if error.is_parse_too_large() {
                 self.count_refused("head_too_large");
-            } else if error.is_timeout() && place.lock().is_some() {
+            } else if error.is_timeout() && seat.lock().is_handshake() {
                 self.count_refused("head_too_late");
+            } else if is_not_taken(&error) {
+                self.count_refused("response_not_taken");
             }
             tracing::debug!(event = "http_connection_failed", error = %error);
         }
     }
+
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        from: From,
+        seat: Arc<Mutex<Seat>>,
+    ) -> Result<Response, Infallible> {
+        let seated = seat.lock().on_head(&self.services.commands.limits, from.counted);
+        if let Err(refused) = seated {
+            self.count_refused(refused.kind());
+            let headers = [(header::RETRY_AFTER, RETRY_AFTER), (header::CONNECTION, "close")];
+            return Ok((refused.status(), headers, format!("{refused}\n")).into_response());
+        }
+        request.extensions_mut().insert(from.peer);
+        if let Some(socket) = from.socket {
+            request.extensions_mut().insert(socket);
+        }
+        let response = self.router.clone().call(request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Before the answer goes out: who has it may connect again at once.
+            *seat.lock() = Seat::Open(None);
+        }
+        Ok(response)
+    }
+}
+
+fn is_not_taken(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::TimedOut)
 }

@@ -3,6 +3,7 @@
 //! never take the place of those in use.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,16 +114,9 @@ impl Tls {
         Ok(Some(Arc::new(tls)))
     }
 
-    /// Makes the handshake; `None` where the other end would not, or not in time.
-    pub(super) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        match timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Some(stream),
-            Ok(Err(error)) => {
-                tracing::debug!(event = "tls_handshake_failed", error = %error);
-                None
-            }
-            Err(_) => None,
-        }
+    /// Makes the handshake; `TimedOut` where the other end is not ready in time.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(stream)).await?
     }
 
     /// Looks after the files for ever. New ones are read once they have stayed the same between two looks: a renewal

@@ -21,12 +21,13 @@ use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use super::operators::peer;
+use super::taken::Taken;
 use crate::app::Services;
 use crate::config::SecurityMode;
 use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
 use crate::security::asker::Asker;
-use crate::security::limits::{ConnectionPermit, Refused};
+use crate::security::limits::ConnectionPermit;
 use crate::security::origin::Page;
 use crate::security::{operators, origin};
 use crate::session::{self, Connection, Socket};
@@ -70,12 +71,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
     let from = client_address(peer, request.headers(), &server.trusted_proxies);
     let permit = match services.commands.limits.admit(from) {
         Ok(permit) => permit,
-        Err(refused @ Refused::Full) => {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "full", refused.to_string());
-        }
-        Err(refused @ Refused::AddressFull) => {
-            return refuse(StatusCode::TOO_MANY_REQUESTS, "address_full", refused.to_string());
-        }
+        Err(refused) => return refuse(refused.status(), refused.kind(), refused.to_string()),
     };
     let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(StatusCode::BAD_REQUEST, "handshake", "this connection cannot be upgraded".into());
@@ -126,7 +122,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     Socket: From<S>,
 {
-    let parts = upgraded.downcast::<TokioIo<S>>()?;
+    let parts = upgraded.downcast::<TokioIo<Taken<S>>>()?;
     // A copy: the original would keep HTTP's whole read buffer alive.
-    Ok((parts.io.into_inner().into(), Bytes::copy_from_slice(&parts.read_buf)))
+    Ok((parts.io.into_inner().into_inner().into(), Bytes::copy_from_slice(&parts.read_buf)))
 }

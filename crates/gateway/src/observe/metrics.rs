@@ -25,7 +25,7 @@ use crate::session::CloseCode;
 const LATENCY_BUCKETS: [f64; 15] =
     [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0];
 /// Why somebody is not let in.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 12] = [
     "address_full",
     "body_too_large",
     "draining",
@@ -37,6 +37,7 @@ const REFUSALS: [&str; 11] = [
     "open_files",
     "origin",
     "request_too_late",
+    "response_not_taken",
 ];
 /// How requests end that alerts look for.
 const OUTCOMES: [&str; 4] = ["ok", "internal", "rate_limited", "store_unavailable"];
@@ -125,7 +126,8 @@ metrics! {
     connections_refused: Family<KindLabel, Counter> = Family::default(), "connections_refused",
         "Number of connections and requests refused before anything was done for them, by reason: a limit \
         (full, address_full, handshakes, open_files), a page of a foreign origin, a head that is no \
-        WebSocket handshake, a head or body too large or too late, or a gateway that is leaving (draining)";
+        WebSocket handshake, a head or body too large or too late, an answer that nobody takes, or a gateway \
+        that is leaving (draining)";
     connections_closed: Family<CodeLabel, Counter> = Family::default(), "connections_closed",
         "Number of connections closed by the server, by close code: 1001 at a restart, 1002 to 1009 for \
         frames that break the rules or come far too fast, 1011 for a fault of this server or a reader \

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 use governor::Quota;
 use parking_lot::Mutex;
 
@@ -30,6 +31,8 @@ pub struct Limits(Arc<Inner>);
 
 struct Inner {
     connections: Arc<Places>,
+    /// Those of plain HTTP: apart, so that whom no WebSocket is left for can poll.
+    http: Arc<Places>,
     handshakes: Arc<Handshakes>,
     holds: Holds,
     rates: ArcSwap<Rates>,
@@ -77,6 +80,24 @@ pub enum Refused {
     AddressFull,
 }
 
+impl Refused {
+    /// What it counts as among the refusals.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::AddressFull => "address_full",
+        }
+    }
+
+    /// The answer's status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
 /// What to do with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -92,7 +113,8 @@ impl Limits {
     /// Limits as configured, with nothing counted yet.
     pub fn new(security: &Security) -> Self {
         Self(Arc::new(Inner {
-            connections: Places::new(security.max_connections, security.max_connections_per_address),
+            connections: Places::new(security),
+            http: Places::new(security),
             handshakes: Arc::default(),
             holds: Holds::new(security.max_holds_per_address),
             rates: ArcSwap::from_pointee(Rates::new(Rates::configured(security))),
@@ -103,9 +125,8 @@ impl Limits {
 
     /// Counts on under other limits. Who is in stays in; a connection keeps the rate of frames that it began with.
     pub fn change(&self, security: &Security) {
-        let connections = &self.0.connections;
-        connections.most.store(security.max_connections, Ordering::Relaxed);
-        connections.most_per_address.store(security.max_connections_per_address, Ordering::Relaxed);
+        self.0.connections.change(security);
+        self.0.http.change(security);
         self.0.holds.change(security.max_holds_per_address);
         let per_second = Rates::configured(security);
         if self.0.rates.load().per_second != per_second {
@@ -113,7 +134,7 @@ impl Limits {
         }
     }
 
-    /// Counts a connection in, until the permit is dropped.
+    /// Counts a WebSocket connection in, until the permit is dropped.
     pub fn admit(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
         if matches!(address, ClientAddress::UntrustedProxy(_)) && self.0.warn.is_due() {
             tracing::warn!(
@@ -122,6 +143,12 @@ impl Limits {
             );
         }
         self.0.connections.take(address)
+    }
+
+    /// Counts in a connection of plain HTTP, by its peer alone: what its headers say of others is anybody's to write.
+    /// `None` where the peer is not counted, since it forwards for many.
+    pub fn admit_http(&self, peer: ClientAddress) -> Result<Option<ConnectionPermit>, Refused> {
+        peer.countable().map(|_| self.0.http.take(peer)).transpose()
     }
 
     /// Counts in a connection that has not said yet what it wants.
@@ -134,7 +161,7 @@ impl Limits {
         &self.0.holds
     }
 
-    /// Connections open now.
+    /// WebSocket connections open now.
     pub fn connections(&self) -> u32 {
         self.0.connections.open.lock().all
     }
@@ -191,9 +218,15 @@ struct Open {
 }
 
 impl Places {
-    fn new(most: u32, most_per_address: u32) -> Arc<Self> {
-        let (most, most_per_address) = (AtomicU32::new(most), AtomicU32::new(most_per_address));
+    fn new(security: &Security) -> Arc<Self> {
+        let most = AtomicU32::new(security.max_connections);
+        let most_per_address = AtomicU32::new(security.max_connections_per_address);
         Arc::new(Self { most, most_per_address, open: Mutex::default() })
+    }
+
+    fn change(&self, security: &Security) {
+        self.most.store(security.max_connections, Ordering::Relaxed);
+        self.most_per_address.store(security.max_connections_per_address, Ordering::Relaxed);
     }
 
     fn take(self: &Arc<Self>, address: ClientAddress) -> Result<ConnectionPermit, Refused> {

@@ -88,6 +88,26 @@ fn connections_are_counted_by_address_and_in_all_until_their_permit_goes() {
 }
 
 #[test]
+fn plain_http_is_counted_apart_and_not_for_who_forwards_for_many() {
+    let limits = limits(|security| {
+        security.max_connections = 2;
+        security.max_connections_per_address = 1;
+    });
+    let _socket = limits.admit(from("192.0.2.1")).unwrap();
+    let first = limits.admit_http(from("192.0.2.1")).unwrap();
+    assert_eq!(limits.admit_http(from("192.0.2.1")).unwrap_err(), Refused::AddressFull);
+    let second = limits.admit_http(from("192.0.2.2")).unwrap();
+    assert_eq!(limits.admit_http(from("192.0.2.3")).unwrap_err(), Refused::Full);
+    assert!(limits.admit_http(ClientAddress::None).unwrap().is_none());
+    assert_eq!(limits.connections(), 1, "WebSockets alone");
+    drop((first, second));
+    assert!(limits.admit_http(from("192.0.2.3")).unwrap().is_some());
+    limits.change(&Security { max_connections_per_address: 2, ..Security::default() });
+    let both = [(); 3].map(|()| limits.admit_http(from("192.0.2.1")));
+    assert_eq!(both.map(|admitted| admitted.is_ok()), [true, true, false]);
+}
+
+#[test]
 fn one_ipv6_network_is_one_address() {
     let limits = limits(|security| security.max_connections_per_address = 1);
     let _permit = limits.admit(from("2001:db8:0:1::1")).unwrap();
