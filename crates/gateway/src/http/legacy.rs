@@ -1,5 +1,6 @@
 //! WordPress' heartbeat, at the path its pages know and at one of our own.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::operators::peer;
 use crate::app::Services;
@@ -55,7 +57,8 @@ pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
         (header::CACHE_CONTROL, "no-cache, must-revalidate, max-age=0, no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, body.to_string()).into_response()
+    // Its `to_string` takes the detour by formatting.
+    (status, headers, serde_json::to_vec(body).unwrap_or_default()).into_response()
 }
 
 /// A body's fields, whatever it was encoded as.
@@ -64,39 +67,39 @@ pub(super) fn fields(headers: &HeaderMap, body: &[u8]) -> Option<Map<String, Val
 }
 
 /// A form needs nobody's leave to be sent across sites: a foreign page would hold and book by its visitors' hands.
-pub(super) async fn refuse_foreign_pages(
+/// Pages of the allowed origins may, and may read the answers: their browsers are told so.
+pub(super) async fn judge_page(
     State(services): State<Arc<Services>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (security, server) = (services.security.load(), services.server.load());
-    let page = origin::page(request.headers(), peer(&request), &security, &server);
-    drop((security, server));
-    if page != Page::Foreign {
-        return next.run(request).await;
-    }
-    services.metrics.connections_refused.get_or_create(&KindLabel { kind: "origin" }).inc();
-    let message = "This origin may not ask; name it in security.allowed_origins";
-    let (status, data) = (StatusCode::FORBIDDEN, json!({ "status": 403 }));
-    let body = json!({ "code": "unauthorized", "message": message, "data": data });
-    ([(header::VARY, "origin")], reply(status, &body)).into_response()
+    let page =
+        origin::page(request.headers(), peer(&request), &services.security.load(), &services.server.load());
+    let mut response = match page {
+        Page::None | Page::SameHost => next.run(request).await,
+        Page::Allowed => across_origins(request, next).await,
+        Page::Foreign => {
+            services.metrics.connections_refused.get_or_create(&KindLabel { kind: "origin" }).inc();
+            let message = "This origin may not ask; name it in security.allowed_origins";
+            let (status, data) = (StatusCode::FORBIDDEN, json!({ "status": 403 }));
+            reply(status, &json!({ "code": "unauthorized", "message": message, "data": data }))
+        }
+    };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    response
 }
 
-/// Tells browsers that pages of the allowed origins may read the answers. Their cookies may come along: they are
-/// WordPress', which is asked in the page's name. A page of the same host needs no leave.
-pub(super) fn cross_origin(services: Arc<Services>) -> CorsLayer {
-    let others = services.clone();
-    let is_allowed = move |services: &Services, head: &Parts| {
-        let peer = head.extensions.get::<Peer>().copied().unwrap_or(Peer::Unix);
-        let page = origin::page(&head.headers, peer, &services.security.load(), &services.server.load());
-        page == Page::Allowed
-    };
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(move |_, head| is_allowed(&services, head)))
-        .allow_credentials(AllowCredentials::predicate(move |_, head| is_allowed(&others, head)))
+/// The page's cookies may come along: they are WordPress', which is asked in the page's name.
+async fn across_origins(request: Request, next: Next) -> Response {
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(ALLOWED_HEADERS)
         .max_age(PREFLIGHT_COUNTS)
+        .vary([]);
+    let answering = service_fn(async |request| Ok::<_, Infallible>(next.clone().run(request).await));
+    layer.layer(answering).oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
 /// Another action than the heartbeat's gets what WordPress says to one it does not know. What the page says to others is
@@ -114,13 +117,14 @@ pub(super) async fn heartbeat(
             .into_response();
     }
     let beat = services.elsewhere.as_ref().and_then(|_| Beat::of(&headers, &body, &fields));
-    let (ours, theirs) = tokio::join!(
+    let (mut ours, theirs) = tokio::join!(
         service::answer(&services, &fields, origin, beat.as_ref()),
         ask_elsewhere(&services, beat.as_ref(), &headers, peer),
     );
-    let mut merged = theirs.fields;
-    merged.extend(ours);
-    let mut response = reply(StatusCode::OK, &Value::Object(merged));
+    for (name, value) in theirs.fields {
+        ours.entry(name).or_insert(value);
+    }
+    let mut response = reply(StatusCode::OK, &Value::Object(ours));
     for cookie in theirs.cookies {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -17,17 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::FutureExt;
+use http_body_util::Limited;
+use hyper::body::Incoming;
 use tokio::time::timeout;
-use tower_http::timeout::TimeoutLayer;
+use tower::Service;
 
 use super::{dashboard, legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
-use crate::observe::metrics::KindLabel;
+use crate::observe::metrics::{KindLabel, Metrics};
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
@@ -77,31 +80,35 @@ pub(super) fn router(services: Arc<Services>) -> Router {
             .route("/wp-json/booking/v1/availability", post(rest::availability))
             .nest("/wp-json/appointease/v1", calls.clone())
             .nest("/slotcast", calls)
-            .route_layer(from_fn(to_the_end))
-            .route_layer(legacy::cross_origin(services.clone()))
-            .route_layer(from_fn_with_state(services.clone(), legacy::refuse_foreign_pages));
+            .route_layer(from_fn_with_state(services.clone(), legacy::judge_page));
         router = router.merge(legacy);
     }
-    let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
-    let counted = map_response_with_state(services.clone(), count_refused);
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).layer(counted).with_state(services)
+    router.with_state(services)
 }
 
-/// What was begun is finished and counted, also for a client that hangs up: a hold it was granted keeps its place.
-async fn to_the_end(request: Request, next: Next) -> Response {
-    match tokio::spawn(timeout(REQUEST_DEADLINE, next.run(request))).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => StatusCode::REQUEST_TIMEOUT.into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-async fn count_refused(State(services): State<Arc<Services>>, response: Response) -> Response {
-    let kind = match response.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-        StatusCode::REQUEST_TIMEOUT => "request_too_late",
-        _ => return response,
+/// Has `router` answer. What was begun is finished and counted, also for a client that hangs up: a hold it was granted
+/// keeps its place. What waits for nobody, as most polls, needs no task of its own for that.
+pub(super) async fn answer(mut router: Router, metrics: &Metrics, request: Request<Incoming>) -> Response {
+    let request = request.map(|body| Body::new(Limited::new(body, MAX_BODY)));
+    let mut answering = Box::pin(timeout(REQUEST_DEADLINE, router.call(request)));
+    let answered = match answering.as_mut().now_or_never() {
+        Some(answered) => answered,
+        None => match tokio::spawn(answering).await {
+            Ok(answered) => answered,
+            Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        },
     };
-    services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+    let response = match answered {
+        Ok(Ok(response)) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let refused = match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("body_too_large"),
+        StatusCode::REQUEST_TIMEOUT => Some("request_too_late"),
+        _ => None,
+    };
+    if let Some(kind) = refused {
+        metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+    }
     response
 }

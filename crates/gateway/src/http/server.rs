@@ -22,7 +22,6 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tower::Service;
 
 use super::listener::{Accepted, Listener};
 use super::router;
@@ -67,13 +66,13 @@ impl Server {
 }
 
 async fn accept(listener: Listener, services: Arc<Services>, mut stop: watch::Receiver<()>) {
-    let house = House {
+    let house = Arc::new(House {
         router: router::router(services.clone()),
         services,
         // For connections: one that comes in last must hear of the end too, which this loop knows already.
         stop: stop.clone(),
-        warn: Arc::new(Every::new(WARN_EVERY)),
-    };
+        warn: Every::new(WARN_EVERY),
+    });
     let most_files = getrlimit(Resource::Nofile).current.map(|most| most - FILES_FOR_OTHERS.min(most / 8));
     let mut leaving = false;
     loop {
@@ -136,16 +135,15 @@ impl Seat {
 }
 
 /// What every connection is served with.
-#[derive(Clone)]
 struct House {
     router: axum::Router,
     services: Arc<Services>,
     stop: watch::Receiver<()>,
-    warn: Arc<Every>,
+    warn: Every,
 }
 
 impl House {
-    fn let_in(self, stream: Accepted, peer: Peer) {
+    fn let_in(self: Arc<Self>, stream: Accepted, peer: Peer) {
         let counted = self.counted(peer);
         let handshake = self.services.commands.limits.begin_handshake(counted);
         match stream {
@@ -187,11 +185,18 @@ impl House {
     }
 
     /// Whoever does not get through the handshake has cost a place among the handshakes, and nothing else.
-    async fn encrypt(mut self, stream: TcpStream, from: From, tls: Arc<Tls>, mut handshake: Handshake) {
+    async fn encrypt(
+        self: Arc<Self>,
+        stream: TcpStream,
+        from: From,
+        tls: Arc<Tls>,
+        mut handshake: Handshake,
+    ) {
+        let mut stop = self.stop.clone();
         let accepted = tokio::select! {
             accepted = tls.accept(stream) => accepted,
             () = handshake.ended.wait() => return self.count_refused("handshakes"),
-            _ = self.stop.changed() => return,
+            _ = stop.changed() => return,
         };
         match accepted {
             // In a box: the handshake's own state need not outlive it within this future.
@@ -205,13 +210,13 @@ impl House {
         }
     }
 
-    async fn serve<S>(mut self, stream: S, from: From, handshake: Handshake)
+    async fn serve<S>(self: Arc<Self>, stream: S, from: From, handshake: Handshake)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Handshake { place, mut ended } = handshake;
         let seat = Arc::new(Mutex::new(Seat::Handshake(place)));
-        let (house, own) = (self.clone(), seat.clone());
+        let (house, own, mut stop) = (self.clone(), seat.clone(), self.stop.clone());
         let service = service_fn(move |request| house.clone().answer(request, from, own.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -231,7 +236,7 @@ impl House {
             biased;
             served = connection.as_mut() => served,
             () = must_go => return self.count_refused("handshakes"),
-            _ = self.stop.changed() => {
+            _ = stop.changed() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -249,7 +254,7 @@ impl House {
     }
 
     async fn answer(
-        self,
+        self: Arc<Self>,
         mut request: Request<Incoming>,
         from: From,
         seat: Arc<Mutex<Seat>>,
@@ -264,7 +269,7 @@ impl House {
         if let Some(socket) = from.socket {
             request.extensions_mut().insert(socket);
         }
-        let response = self.router.clone().call(request).await?;
+        let response = router::answer(self.router.clone(), &self.services.metrics, request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Before the answer goes out: who has it may connect again at once.
             *seat.lock() = Seat::Open(None);

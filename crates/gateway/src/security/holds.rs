@@ -108,7 +108,9 @@ impl Holds {
         };
         // Never the other way round: whoever has the picture's locks does not come here.
         let mut places = self.by_address.entry(key).or_default();
-        places.retain(|place| place.is_taken(picture));
+        if places.len() >= most {
+            places.retain(|place| place.is_taken(picture));
+        }
         match places.iter_mut().find(|place| place.slot == slot && place.client == *client) {
             Some(place) => place.asked += 1,
             None => {
