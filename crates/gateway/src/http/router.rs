@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
@@ -29,8 +29,6 @@ use super::{dashboard, legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
 use crate::observe::metrics::KindLabel;
 
-/// The largest request body.
-const MAX_BODY: usize = 64 * 1024;
 /// A request must be read and answered within this, its body included; 408 otherwise. Longer than any store's deadline.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -84,7 +82,7 @@ pub(super) fn router(services: Arc<Services>) -> Router {
     }
     let deadline = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_DEADLINE);
     let counted = map_response_with_state(services.clone(), count_refused);
-    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(deadline).layer(counted).with_state(services)
+    router.layer(deadline).layer(counted).with_state(services)
 }
 
 /// What was begun is finished and counted, also for a client that hangs up: a hold it was granted keeps its place.
