@@ -1,13 +1,13 @@
-//! Limits as an operator sets them, lower than they are by default: what is too much by the configuration alone is refused
-//! and counted, and who keeps to it notices nothing.
+//! Limits as an operator sets them, lower than they are by default: what is too much by the configuration alone is
+//! refused and counted, and who keeps to it notices nothing.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::{Gateway, LegacyPage, PATIENCE, Page, RawSocket, eventually, masked_frame, raw_http};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::Method;
 
 use crate::frames::case::{FIN, TEXT, ask, ask_of, in_pieces};

@@ -1,5 +1,6 @@
-//! How fast one connection may talk, in frames and in bytes. Made by `limits` for each connection, asked by its session
-//! for each frame. Invariant: who keeps to both rates is never refused, and only who is far beyond one is cut off.
+//! How fast one connection may talk, in frames and in bytes. Made by `limits` for each connection, asked by its
+//! session for each frame. Invariant: who keeps to both rates is never refused, and only who is far beyond one of
+//! them is cut off.
 
 use std::num::NonZeroU32;
 

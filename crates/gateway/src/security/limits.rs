@@ -1,5 +1,6 @@
 //! How much one client, one address and all together may ask for: connections, frames, changes, holds.
-//! Made once by `app`; `http` admits connections, `session` counts frames by a counter from here, `commands` counts changes and holds.
+//! Made once by `app`; `http` admits connections, `session` takes a counter of frames from here, `commands` counts
+//! changes and holds.
 //! Invariant: 0 means no limit, and what is remembered about an address or client goes when it has been quiet.
 
 use std::collections::HashMap;

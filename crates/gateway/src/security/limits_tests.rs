@@ -1,7 +1,5 @@
 //! Tests of the limits, on a clock that stands still.
 
-use std::time::Duration;
-
 use super::super::frames::Verdict;
 use super::super::rates::FORGET_EVERY;
 use super::*;
