@@ -24,11 +24,12 @@ use crate::{Bridge, Certificate, PATIENCE, RedisServer};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a gateway may take to stop: `drain_secs` and some.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
     "max_connections",
     "max_connections_per_address",
     "max_rooms_per_connection",
     "frames_per_second",
+    "bytes_per_second",
     "writes_per_second",
     "writes_per_second_per_address",
     "max_holds_per_address",

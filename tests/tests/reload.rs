@@ -74,7 +74,7 @@ async fn levels_limits_and_origins_change_without_a_restart() {
 }
 
 #[tokio::test]
-async fn rates_and_rooms_and_the_dashboards_key_change_too() {
+async fn rates_sizes_rooms_and_the_dashboards_key_change_too() {
     let file = File::with("[security]\nwrites_per_second = 1\nmax_rooms_per_connection = 1\n");
     let gateway = file.gateway().await;
     let room = Room::tomorrow_of(1);
@@ -89,9 +89,22 @@ async fn rates_and_rooms_and_the_dashboards_key_change_too() {
         .with_header("authorization", "Bearer a key of 16 bytes");
     assert_eq!(stranger.get("/metrics").await.status, 403);
 
-    file.write("[security]\nwrites_per_second = 0\nmax_rooms_per_connection = 2\ndashboard_key = \"a key of 16 bytes\"\n");
+    file.write(
+        "[security]\nwrites_per_second = 0\nmax_rooms_per_connection = 2\ndashboard_key = \"a key of 16 bytes\"\n\
+         max_head_bytes = 8192\nmax_body_bytes = 1024\nmax_frame_bytes = 1024\n",
+    );
     gateway.hang_up();
     logged(&gateway, "config_reloaded", 1).await;
+    let long = "x".repeat(12_000);
+    let head = format!("GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\n\r\n");
+    assert_eq!(raw_http(gateway.addr(), head.as_bytes(), PATIENCE).await.status, 431);
+    let sent = LegacyPage::of(&gateway).rest_post("/availability", json!({ "long": long })).await;
+    assert_eq!(sent.status, 413, "{sent:?}");
+    let large = json!({"type": "ping", "long": &long[..2_000]});
+    page.ask(large.clone()).await.assert_kind("pong");
+    let newcomer = Page::open(&gateway).await;
+    newcomer.send(large);
+    assert_eq!(newcomer.eventually_closed().await, Some(1009), "who comes now has the new limit");
     page.select(&room, "10:00").await.assert_ok("selected");
     page.subscribe(&Room::tomorrow_of(2)).await;
     assert_eq!(stranger.get("/metrics").await.status, 200);

@@ -2,6 +2,7 @@
 //! Attacks by frames are in `bad_frames`, slow readers in `slow_readers`, all at once in `tests/bench --only hostile`.
 
 mod before_the_upgrade;
+mod configured;
 mod cross_origin;
 mod crowds;
 mod holds;

@@ -3,10 +3,10 @@
 //! nobody else notices.
 
 mod attacks;
-mod case;
+pub(crate) mod case;
 mod conformance;
 mod framing;
 mod handshake;
 mod text;
 mod utf8_and_close;
-mod witness;
+pub(crate) mod witness;

@@ -175,7 +175,7 @@ fn printing_a_configuration_shows_every_key_and_no_secret() {
     let entries = loaded.entries();
     let printed = format!("{entries:?} {:?}", loaded.config);
     assert!(!printed.contains("hush-hush-hush") && printed.contains("k1:***"), "{printed}");
-    assert_eq!(entries.len(), 38);
+    assert_eq!(entries.len(), 45);
 }
 
 #[test]
@@ -251,4 +251,35 @@ fn where_wordpress_is_may_be_said_and_without_a_key_it_is_not_told_of_bookings()
     }
     let complaint = complaint("[security]\ntoken_keys = [\"a key:hush\"]", &[]);
     assert!(complaint.starts_with("security.token_keys = ***") && !complaint.contains("hush"), "{complaint}");
+}
+
+#[test]
+fn sizes_times_and_rates_that_nobody_could_keep_to_are_refused() {
+    let complaints = |text: &str| complaint(&format!("[security]\n{text}"), &[]);
+    for (text, advice) in [
+        ("head_timeout_secs = 0", "must be from 1 to 300"),
+        ("head_timeout_secs = 301", "must be from 1 to 300"),
+        ("max_head_bytes = 8191", "must be from 8192 to 1048576"),
+        ("max_body_bytes = 0", "must be from 1024 to 1048576"),
+        ("max_frame_bytes = 1023", "must be from 1024 to 1048576"),
+        ("bytes_per_second = 100000001", "must be from 0 to 100000000"),
+        ("bytes_per_second = 2047", "write at least 2048, lower max_frame_bytes, or write 0"),
+        ("max_handshakes = -1", ""),
+        ("max_handshakes_per_address = 1.5", ""),
+    ] {
+        let complaint = complaints(text);
+        let key = text.split(' ').next().unwrap();
+        assert!(complaint.starts_with(&format!("security.{key} = ")), "{complaint}");
+        assert!(complaint.contains(advice) && complaint.lines().count() == 1, "{complaint}");
+    }
+    let large = complaints("max_frame_bytes = 1000001\nbytes_per_second = 250000");
+    assert!(large.contains("write at least 250001,"), "{large}");
+    for fits in [
+        "max_head_bytes = 8192\nmax_body_bytes = 1024\nhead_timeout_secs = 300",
+        "max_frame_bytes = 1024\nbytes_per_second = 256",
+        "max_frame_bytes = 1048576\nbytes_per_second = 0",
+        "bytes_per_second = 100000000\nmax_handshakes = 0\nmax_handshakes_per_address = 0",
+    ] {
+        load_text(&format!("[security]\n{fits}"), &[]).unwrap();
+    }
 }

@@ -254,7 +254,7 @@ impl Default for Legacy {
     }
 }
 
-/// `[security]`; every limit: 0 = none.
+/// `[security]`; 0 = none for each limit but those of one head, body or frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
@@ -270,10 +270,24 @@ pub struct Security {
     pub max_connections: u32,
     /// The same of one address.
     pub max_connections_per_address: u32,
+    /// Connections that have not sent a head yet.
+    pub max_handshakes: u32,
+    /// The same of one address.
+    pub max_handshakes_per_address: u32,
+    /// How long a request's head, or a TLS handshake, may take.
+    pub head_timeout_secs: u64,
+    /// Size of a request's head.
+    pub max_head_bytes: u32,
+    /// Size of a request's body.
+    pub max_body_bytes: u32,
+    /// Size of a WebSocket message.
+    pub max_frame_bytes: u32,
     /// Subscriptions of one connection.
     pub max_rooms_per_connection: u32,
     /// Frames a second from one connection.
     pub frames_per_second: u32,
+    /// Bytes a second from one connection.
+    pub bytes_per_second: u32,
     /// Changes a second by one client.
     pub writes_per_second: u32,
     /// Changes a second from one address.
@@ -291,12 +305,26 @@ impl Default for Security {
             dashboard_key: None,
             max_connections: 0,
             max_connections_per_address: 256,
+            max_handshakes: 1_024,
+            max_handshakes_per_address: 64,
+            head_timeout_secs: 10,
+            max_head_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            max_frame_bytes: 8 * 1024,
             max_rooms_per_connection: 20,
             frames_per_second: 20,
+            bytes_per_second: 32 * 1024,
             writes_per_second: 5,
             writes_per_second_per_address: 50,
             max_holds_per_address: 50,
         }
+    }
+}
+
+impl Security {
+    /// `head_timeout_secs` as a duration.
+    pub fn head_timeout(&self) -> Duration {
+        Duration::from_secs(self.head_timeout_secs)
     }
 }
 

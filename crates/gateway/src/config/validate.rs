@@ -4,10 +4,18 @@
 use super::load::keys_of;
 use super::problem::Problem;
 use super::{Config, Listen, SecretUrl, SecurityMode, StorageChoice};
-use crate::security::certificate;
+use crate::security::{BURST_SECS, certificate};
 
 /// Above this a rate is no limit any more; four seconds' worth must fit 32 bits.
 const MAX_RATE: u32 = 1_000_000;
+/// The same of bytes.
+const MAX_BYTE_RATE: u32 = 100_000_000;
+/// hyper's own buffer for a head is not smaller.
+const SMALLEST_HEAD: u64 = 8 * 1024;
+/// Below it no page could say what it has to.
+const SMALLEST_MESSAGE: u64 = 1024;
+/// Each of the connections may take so much memory: more is an attack, or a misprint.
+const LARGEST: u64 = 1024 * 1024;
 /// The intervals a WordPress page can be told.
 const HEARTBEAT_INTERVALS: [u64; 5] = [5, 15, 30, 60, 120];
 /// Selections are renewed this often; below twice of it one late renewal loses them.
@@ -57,15 +65,25 @@ impl Config {
         range("slots.horizon_days", self.slots.horizon_days.into(), 1, 3_650);
         range("slots.coalesce_ms", self.slots.coalesce_ms, 0, 1_000);
         range("slots.slot_minutes", self.slots.slot_minutes.into(), 1, 1_440);
-        let rate = u64::from(MAX_RATE);
-        range("security.frames_per_second", self.security.frames_per_second.into(), 0, rate);
-        range("security.writes_per_second", self.security.writes_per_second.into(), 0, rate);
-        range(
-            "security.writes_per_second_per_address",
-            self.security.writes_per_second_per_address.into(),
-            0,
-            rate,
-        );
+        let (security, rate) = (&self.security, u64::from(MAX_RATE));
+        range("security.head_timeout_secs", security.head_timeout_secs, 1, 300);
+        range("security.max_head_bytes", security.max_head_bytes.into(), SMALLEST_HEAD, LARGEST);
+        range("security.max_body_bytes", security.max_body_bytes.into(), SMALLEST_MESSAGE, LARGEST);
+        range("security.max_frame_bytes", security.max_frame_bytes.into(), SMALLEST_MESSAGE, LARGEST);
+        range("security.frames_per_second", security.frames_per_second.into(), 0, rate);
+        range("security.bytes_per_second", security.bytes_per_second.into(), 0, MAX_BYTE_RATE.into());
+        range("security.writes_per_second", security.writes_per_second.into(), 0, rate);
+        let of_address = security.writes_per_second_per_address;
+        range("security.writes_per_second_per_address", of_address.into(), 0, rate);
+        let (bytes, frame) = (security.bytes_per_second, security.max_frame_bytes);
+        if bytes > 0 && bytes.saturating_mul(BURST_SECS) < frame {
+            let advice = format!(
+                "a frame of security.max_frame_bytes, {frame}, would always be refused: only {BURST_SECS} s' worth may \
+                 come at once; write at least {}, lower max_frame_bytes, or write 0 for no limit",
+                frame.div_ceil(BURST_SECS)
+            );
+            found.push(("security.bytes_per_second", advice));
+        }
     }
 
     fn check_texts(&self, found: &mut Vec<(&'static str, String)>) {

@@ -17,23 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Request, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::FutureExt;
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use tower::Service;
 
 use super::{dashboard, legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
-use crate::observe::metrics::{KindLabel, Metrics};
+use crate::observe::metrics::KindLabel;
 
-/// The largest request body.
-const MAX_BODY: usize = 64 * 1024;
 /// A request must be read and answered within this, its body included; 408 otherwise. Longer than any store's deadline.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -88,8 +85,12 @@ pub(super) fn router(services: Arc<Services>) -> Router {
 
 /// Has `router` answer. What was begun is finished and counted, also for a client that hangs up: a hold it was granted
 /// keeps its place. What waits for nobody, as most polls, needs no task of its own for that.
-pub(super) async fn answer(mut router: Router, metrics: &Metrics, request: Request<Incoming>) -> Response {
-    let request = request.map(|body| Body::new(Limited::new(body, MAX_BODY)));
+pub(super) async fn answer(
+    mut router: Router,
+    services: &Services,
+    mut request: Request<Incoming>,
+) -> Response {
+    DefaultBodyLimit::max(services.security.load().max_body_bytes as usize).apply(&mut request);
     let mut answering = Box::pin(timeout(REQUEST_DEADLINE, router.call(request)));
     let answered = match answering.as_mut().now_or_never() {
         Some(answered) => answered,
@@ -108,7 +109,7 @@ pub(super) async fn answer(mut router: Router, metrics: &Metrics, request: Reque
         _ => None,
     };
     if let Some(kind) = refused {
-        metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+        services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
     }
     response
 }

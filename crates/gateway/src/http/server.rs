@@ -31,13 +31,9 @@ use crate::app::Services;
 use crate::observe::metrics::KindLabel;
 use crate::security::Every;
 use crate::security::address::{ClientAddress, Peer};
-use crate::security::handshakes::{Handshake, Place};
+use crate::security::handshakes::{Handshake, Turn};
 use crate::security::limits::{ConnectionPermit, Limits, Refused};
 
-/// A request's head must be complete within this.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// And no larger than this; 431 otherwise.
-const MAX_HEADER: usize = 16 * 1024;
 /// After a failed accept, which usually means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Open files that browsers do not get, where so many are allowed: the stores must be able to connect again.
@@ -112,11 +108,11 @@ struct From {
     counted: ClientAddress,
 }
 
-/// What a connection has: a place among the handshakes until its first head is whole, then one among those of its
+/// What a connection has: a turn among the handshakes until its first head is whole, then a place among those of its
 /// peer, where that is counted; a WebSocket's is its session's.
-#[expect(dead_code, reason = "a place is kept, and freed by being dropped")]
+#[expect(dead_code, reason = "both are kept, and given up by being dropped")]
 enum Seat {
-    Handshake(Place),
+    Handshake(Turn),
     Open(Option<ConnectionPermit>),
 }
 
@@ -170,6 +166,12 @@ impl House {
         }
     }
 
+    /// When a head must be complete, and how large it may be; a larger one is answered with 431.
+    fn head_limits(&self) -> (Duration, usize) {
+        let security = self.services.security.load();
+        (security.head_timeout(), security.max_head_bytes as usize)
+    }
+
     fn count_refused(&self, kind: &'static str) {
         self.services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
     }
@@ -193,8 +195,9 @@ impl House {
         mut handshake: Handshake,
     ) {
         let mut stop = self.stop.clone();
+        let deadline = self.services.security.load().head_timeout();
         let accepted = tokio::select! {
-            accepted = tls.accept(stream) => accepted,
+            accepted = tls.accept(stream, deadline) => accepted,
             () = handshake.ended.wait() => return self.count_refused("handshakes"),
             _ = stop.changed() => return,
         };
@@ -214,14 +217,15 @@ impl House {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Handshake { place, mut ended } = handshake;
-        let seat = Arc::new(Mutex::new(Seat::Handshake(place)));
+        let Handshake { turn, mut ended } = handshake;
+        let seat = Arc::new(Mutex::new(Seat::Handshake(turn)));
         let (house, own, mut stop) = (self.clone(), seat.clone(), self.stop.clone());
+        let (deadline, largest) = self.head_limits();
         let service = service_fn(move |request| house.clone().answer(request, from, own.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(MAX_HEADER)
+            .header_read_timeout(deadline)
+            .max_buf_size(largest)
             .serve_connection(TokioIo::new(Taken::new(stream)), service)
             .with_upgrades();
         let mut connection = pin!(connection);
@@ -269,7 +273,7 @@ impl House {
         if let Some(socket) = from.socket {
             request.extensions_mut().insert(socket);
         }
-        let response = router::answer(self.router.clone(), &self.services.metrics, request).await;
+        let response = router::answer(self.router.clone(), &self.services, request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Before the answer goes out: who has it may connect again at once.
             *seat.lock() = Seat::Open(None);

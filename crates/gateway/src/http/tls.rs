@@ -25,8 +25,6 @@ use tokio_rustls::server::TlsStream;
 use crate::config::Server;
 use crate::security::certificate::{self, CertificateProblem};
 
-/// A handshake must be complete within this.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// WebSocket by HTTP/1.1 is all that is spoken.
@@ -115,8 +113,12 @@ impl Tls {
     }
 
     /// Makes the handshake; `TimedOut` where the other end is not ready in time.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(stream)).await?
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+        deadline: Duration,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        timeout(deadline, self.acceptor.accept(stream)).await?
     }
 
     /// Looks after the files for ever. New ones are read once they have stayed the same between two looks: a renewal

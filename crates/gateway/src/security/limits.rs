@@ -1,5 +1,6 @@
 //! How much one client, one address and all together may ask for: connections, frames, changes, holds.
-//! Made once by `app`; `http` admits connections, `session` counts frames, `commands` counts changes and holds.
+//! Made once by `app`; `http` admits connections, `session` takes a counter of frames from here, `commands` counts
+//! changes and holds.
 //! Invariant: 0 means no limit, and what is remembered about an address or client goes when it has been quiet.
 
 use std::collections::HashMap;
@@ -15,13 +16,12 @@ use governor::Quota;
 use parking_lot::Mutex;
 
 use super::address::ClientAddress;
+use super::frames::FrameLimiter;
 use super::handshakes::{Handshake, Handshakes};
 use super::holds::Holds;
-use super::rates::{BURST_SECS, Every, KeyedRate, Rate, quota, rate};
+use super::rates::{Every, KeyedRate, quota};
 use crate::config::Security;
 
-/// A connection whose refused frames outnumber its accepted ones by this many bursts has gone far beyond its rate.
-const FAR_BURSTS: u32 = 2;
 /// How often the misconfigured proxy is named in the log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -43,29 +43,34 @@ struct Inner {
 
 /// Rates as configured, with what has been used of them.
 struct Rates {
-    /// As configured: frames of a connection, writes of a client, writes from an address.
-    per_second: [u32; 3],
+    /// As configured: frames and bytes of a connection, writes of a client, writes from an address.
+    per_second: [u32; 4],
     frames: Option<Quota>,
-    frames_far: u32,
+    bytes: Option<Quota>,
     writes_of_client: Option<KeyedRate>,
     writes_from_address: Option<KeyedRate>,
 }
 
 impl Rates {
-    fn new(per_second: [u32; 3]) -> Self {
+    fn new(per_second: [u32; 4]) -> Self {
         let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
-        let [frames, of_client, from_address] = per_second;
+        let [frames, bytes, of_client, from_address] = per_second;
         Self {
             per_second,
             frames: quota(frames),
-            frames_far: frames.saturating_mul(BURST_SECS * FAR_BURSTS),
+            bytes: quota(bytes),
             writes_of_client: keyed(of_client),
             writes_from_address: keyed(from_address),
         }
     }
 
-    fn configured(security: &Security) -> [u32; 3] {
-        [security.frames_per_second, security.writes_per_second, security.writes_per_second_per_address]
+    fn configured(security: &Security) -> [u32; 4] {
+        [
+            security.frames_per_second,
+            security.bytes_per_second,
+            security.writes_per_second,
+            security.writes_per_second_per_address,
+        ]
     }
 }
 
@@ -98,24 +103,13 @@ impl Refused {
     }
 }
 
-/// What to do with a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Carry it out.
-    Ok,
-    /// Answer `rate_limited`.
-    TooFast,
-    /// Close the connection (1008).
-    FarTooFast,
-}
-
 impl Limits {
     /// Limits as configured, with nothing counted yet.
     pub fn new(security: &Security) -> Self {
         Self(Arc::new(Inner {
             connections: Places::new(security),
             http: Places::new(security),
-            handshakes: Arc::default(),
+            handshakes: Handshakes::new(security),
             holds: Holds::new(security.max_holds_per_address),
             rates: ArcSwap::from_pointee(Rates::new(Rates::configured(security))),
             hasher: RandomState::new(),
@@ -123,10 +117,11 @@ impl Limits {
         }))
     }
 
-    /// Counts on under other limits. Who is in stays in; a connection keeps the rate of frames that it began with.
+    /// Counts on under other limits. Who is in stays in; a connection keeps the rates that it began with.
     pub fn change(&self, security: &Security) {
         self.0.connections.change(security);
         self.0.http.change(security);
+        self.0.handshakes.change(security);
         self.0.holds.change(security.max_holds_per_address);
         let per_second = Rates::configured(security);
         if self.0.rates.load().per_second != per_second {
@@ -166,10 +161,10 @@ impl Limits {
         self.0.connections.open.lock().all
     }
 
-    /// A counter for one connection's frames; 48 bytes.
+    /// A counter for one connection's frames and their bytes; it takes 96.
     pub fn frame_limiter(&self) -> FrameLimiter {
         let rates = self.0.rates.load();
-        FrameLimiter { rate: rates.frames.map(rate), excess: 0, far: rates.frames_far }
+        FrameLimiter::new(rates.frames, rates.bytes)
     }
 
     /// Counts one change asked for by `client`, or by somebody nameless; false = `rate_limited`.
@@ -282,29 +277,6 @@ impl Drop for ConnectionPermit {
 impl std::fmt::Debug for ConnectionPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ConnectionPermit")
-    }
-}
-
-/// Counts one connection's frames.
-pub struct FrameLimiter {
-    rate: Option<Rate>,
-    /// Refused frames less accepted ones, never below zero: it only stays up at more than twice the rate.
-    excess: u32,
-    far: u32,
-}
-
-impl FrameLimiter {
-    /// Judges the frame that has just arrived.
-    pub fn check(&mut self) -> Verdict {
-        let Some(rate) = &self.rate else {
-            return Verdict::Ok;
-        };
-        if rate.check().is_ok() {
-            self.excess = self.excess.saturating_sub(1);
-            return Verdict::Ok;
-        }
-        self.excess = self.excess.saturating_add(1);
-        if self.excess > self.far { Verdict::FarTooFast } else { Verdict::TooFast }
     }
 }
 

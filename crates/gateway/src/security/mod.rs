@@ -4,6 +4,7 @@
 pub mod address;
 pub mod asker;
 pub mod certificate;
+pub mod frames;
 pub mod handshakes;
 pub mod holds;
 pub mod limits;
@@ -12,7 +13,7 @@ pub mod origin;
 mod rates;
 pub mod token;
 
-pub(crate) use rates::Every;
+pub(crate) use rates::{BURST_SECS, Every};
 
 /// Clients whose names begin like this prove it with a token.
 pub const TOKEN_CLIENTS: &str = "u_";

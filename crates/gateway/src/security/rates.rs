@@ -1,5 +1,5 @@
 //! Rates over governor: its algorithm, tokio's clock, and forgetting who has been quiet.
-//! Used by `limits` and `holds`.
+//! Used by `limits`, `frames` and `holds`.
 
 use std::num::NonZeroU32;
 use std::ops::Add;
@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 /// A rate may be used up ahead for this long.
-pub(super) const BURST_SECS: u32 = 4;
+pub(crate) const BURST_SECS: u32 = 4;
 /// How often rates that are full again are forgotten.
 pub(super) const FORGET_EVERY: Duration = Duration::from_secs(10);
 

@@ -29,10 +29,10 @@ use crate::security::address::ClientAddress;
 use connection::Pending;
 use io::SocketIo;
 
-/// The largest message a client may send.
-pub const MAX_MESSAGE: usize = 8 * 1024;
 /// What an idle connection keeps for reading: most frames are smaller.
 const READ_BUFFER: usize = 512;
+/// What tungstenite may have to write at a time: a pong or the answer to a close frame, 127 bytes at most.
+const WRITE_BUFFER: usize = 512;
 /// How long the last frame has to arrive after the server ended a connection.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -50,7 +50,8 @@ pub(crate) async fn run(
     let io = SocketIo::new(connection.clone(), &read_ahead);
     let partial = read_ahead.to_vec();
     drop(read_ahead);
-    let mut socket = WebSocketStream::from_partially_read(io, partial, Role::Server, Some(config())).await;
+    let config = config(services.security.load().max_frame_bytes as usize);
+    let mut socket = WebSocketStream::from_partially_read(io, partial, Role::Server, Some(config)).await;
     services.connections.add(connection.clone());
     let mut session = Session::new(services.clone(), connection.clone(), from);
     loop {
@@ -73,7 +74,7 @@ pub(crate) async fn run(
                     let _ = socket.flush().await;
                     break;
                 }
-                Some(Ok(_)) => session.on_control(),
+                Some(Ok(control)) => session.on_control(control.len()),
                 Some(Err(error)) => match close_code(&error) {
                     Some(code) => connection.close(code),
                     None => break,
@@ -97,13 +98,14 @@ pub(crate) async fn run(
     services.connections.remove(connection.id);
 }
 
-fn config() -> WebSocketConfig {
+/// `largest`: of the messages that a client may send, in one frame or in pieces.
+fn config(largest: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(MAX_MESSAGE)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE))
+        .max_write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest))
 }
 
 /// What to tell a client whose bytes made no sense; nothing if it is gone.

@@ -22,7 +22,7 @@ use crate::protocol::frame;
 use crate::protocol::server_frame::ServerFrame;
 use crate::rooms::Subscription;
 use crate::security::address::ClientAddress;
-use crate::security::limits::{FrameLimiter, Verdict};
+use crate::security::frames::{FrameLimiter, Verdict};
 use crate::security::token::Scope;
 
 /// The third malformed frame within this ends the connection.
@@ -58,7 +58,7 @@ impl Session {
 
     /// Judges a text frame; what is left to do, if anything.
     pub(crate) fn on_text(&mut self, text: &str) -> Option<ClientFrame> {
-        let verdict = self.limiter.check();
+        let verdict = self.limiter.check(text.len());
         if verdict == Verdict::FarTooFast {
             self.connection.close(CloseCode::Policy);
             return None;
@@ -76,16 +76,17 @@ impl Session {
         None
     }
 
-    /// A ping or pong: tungstenite has answered it. It counts as a frame.
-    pub(crate) fn on_control(&mut self) {
-        if self.limiter.check() == Verdict::FarTooFast {
+    /// A ping or pong of so many bytes: tungstenite has answered it. It counts as a frame.
+    pub(crate) fn on_control(&mut self, bytes: usize) {
+        if self.limiter.check(bytes) == Verdict::FarTooFast {
             self.connection.close(CloseCode::Policy);
         }
     }
 
-    /// Pieces of a message that is not whole yet; each counts as a frame.
+    /// Pieces of a message that is not whole yet; each counts as a frame. Their bytes count once it is, and until then
+    /// are no more than a message may have.
     pub(crate) fn on_fragments(&mut self, count: u32) {
-        if (0..count).any(|_| self.limiter.check() == Verdict::FarTooFast) {
+        if (0..count).any(|_| self.limiter.check(0) == Verdict::FarTooFast) {
             self.connection.close(CloseCode::Policy);
         }
     }
