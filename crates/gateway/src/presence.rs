@@ -81,10 +81,13 @@ impl Client {
     }
 
     fn tell_released(&self, slot: Slot, kind: HoldKind, reason: &'static str, except: Option<ActorId>) {
-        let hold = kind.as_str();
-        let frame = ServerFrame::Released { room: slot.room.into(), time: slot.time, hold, reason }.encode();
-        for connection in self.connections.iter().filter(|connection| Some(connection.id) != except) {
-            connection.send(&frame);
+        let mut others =
+            self.connections.iter().filter(|connection| Some(connection.id) != except).peekable();
+        if others.peek().is_some() {
+            let hold = kind.as_str();
+            let frame =
+                ServerFrame::Released { room: slot.room.into(), time: slot.time, hold, reason }.encode();
+            others.for_each(|connection| connection.send(&frame));
         }
     }
 }

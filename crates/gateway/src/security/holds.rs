@@ -102,7 +102,7 @@ impl Holds {
                 && place.slot.room == slot.room
                 && !has_locked(picture, client, place.slot)
         };
-        let goes_on = match wanted {
+        let goes_on = || match wanted {
             Wanted::Selection => holds(picture, client, slot),
             Wanted::Lock => has_locked(picture, client, slot),
         };
@@ -114,7 +114,7 @@ impl Holds {
         match places.iter_mut().find(|place| place.slot == slot && place.client == *client) {
             Some(place) => place.asked += 1,
             None => {
-                if !goes_on && places.iter().filter(|place| !gives_up(place)).count() >= most {
+                if places.iter().filter(|place| !gives_up(place)).count() >= most && !goes_on() {
                     return Err(TooMany);
                 }
                 places.push(Place { slot, client: client.clone(), asked: 1 });
