@@ -19,7 +19,6 @@ use super::operators::peer;
 use crate::app::Services;
 use crate::commands::Origin;
 use crate::heartbeat::{self as service, Answer, Beat, passed_on};
-use crate::observe::metrics::KindLabel;
 use crate::protocol::form::{content_type, parse_body};
 use crate::security::address::{Peer, client_address};
 use crate::security::origin::{self, Page};
@@ -79,7 +78,7 @@ pub(super) async fn judge_page(
         Page::None | Page::SameHost => next.run(request).await,
         Page::Allowed => across_origins(request, next).await,
         Page::Foreign => {
-            services.metrics.connections_refused.get_or_create(&KindLabel { kind: "origin" }).inc();
+            services.metrics.count_refused("origin");
             let message = "This origin may not ask; name it in security.allowed_origins";
             let (status, data) = (StatusCode::FORBIDDEN, json!({ "status": 403 }));
             reply(status, &json!({ "code": "unauthorized", "message": message, "data": data }))

@@ -29,7 +29,6 @@ use tower::Service;
 
 use super::{dashboard, legacy, operators, pages, rest, upgrade};
 use crate::app::Services;
-use crate::observe::metrics::KindLabel;
 
 /// A request must be read and answered within this, its body included; 408 otherwise. Longer than any store's deadline.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -109,7 +108,7 @@ pub(super) async fn answer(
         _ => None,
     };
     if let Some(kind) = refused {
-        services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+        services.metrics.count_refused(kind);
     }
     response
 }

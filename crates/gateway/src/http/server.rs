@@ -28,7 +28,6 @@ use super::router;
 use super::taken::Taken;
 use super::tls::Tls;
 use crate::app::Services;
-use crate::observe::metrics::KindLabel;
 use crate::security::Every;
 use crate::security::address::{ClientAddress, Peer};
 use crate::security::handshakes::{Handshake, Turn};
@@ -173,7 +172,7 @@ impl House {
     }
 
     fn count_refused(&self, kind: &'static str) {
-        self.services.metrics.connections_refused.get_or_create(&KindLabel { kind }).inc();
+        self.services.metrics.count_refused(kind);
     }
 
     fn warn_of_files(&self, error: &str) {

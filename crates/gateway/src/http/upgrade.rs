@@ -24,7 +24,6 @@ use super::operators::peer;
 use super::taken::Taken;
 use crate::app::Services;
 use crate::config::SecurityMode;
-use crate::observe::metrics::KindLabel;
 use crate::security::address::{ClientAddress, client_address};
 use crate::security::asker::Asker;
 use crate::security::limits::ConnectionPermit;
@@ -41,7 +40,7 @@ const SEND_BUFFER: usize = 32 * 1024;
 
 pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: Request) -> Response {
     let refuse = |status: StatusCode, reason: &'static str, message: String| {
-        services.metrics.connections_refused.get_or_create(&KindLabel { kind: reason }).inc();
+        services.metrics.count_refused(reason);
         (status, message + "\n").into_response()
     };
     if services.leaving.load(std::sync::atomic::Ordering::Relaxed) {

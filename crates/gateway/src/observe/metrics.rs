@@ -248,6 +248,11 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { request, outcome }).inc();
     }
 
+    /// Counts somebody who is not let in; `kind` is one of [`REFUSALS`].
+    pub fn count_refused(&self, kind: &'static str) {
+        self.connections_refused.get_or_create(&KindLabel { kind }).inc();
+    }
+
     /// Counts a hold that ended.
     pub fn count_end(&self, ended: &HoldEnded) {
         self.holds_ended.get_or_create(&end_labels(ended.kind, ended.why)).inc();
