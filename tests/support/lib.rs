@@ -55,7 +55,7 @@ pub use mysql_truth::{StoredHolds, stored_holds};
 pub use node::NodeFolder;
 pub use page::{Page, PageBuilder, Reply};
 pub use php::Php;
-pub use promtool::{ALERT_RULES, promtool};
+pub use promtool::{ALERT_RULES, promtool, wrong_alerts};
 pub use raw_socket::{RawAnswer, RawFrame, RawSocket, masked_frame, raw_http};
 pub use receiver::{Fate, Message, Receiver};
 pub use redis_server::RedisServer;

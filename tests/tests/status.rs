@@ -77,6 +77,10 @@ async fn tables_that_are_missing_are_trouble_though_the_database_answers() {
         .await;
         assert!(!out.starts_with("OK") && out.contains("slotcast doctor"), "{out}");
     }
+    for kind in ["own", "appointments"] {
+        let lack = gateway.metric(&format!("slotcast_mysql_tables_lack{{kind=\"{kind}\"}}")).await;
+        assert_eq!(lack, 1.0, "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 //! Whether the alert rules would have woken somebody: Prometheus' own judge evaluates them over what was scraped during a
 //! fault. Asked by `main` for live runs, and here for those in `recorded/`, which `tests/faults --record` writes.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use support::{ALERT_RULES, promtool};
-use tempfile::TempDir;
+use support::{ALERT_RULES, wrong_alerts};
 
 use crate::fault::Fault;
 use crate::scrapes::Series;
@@ -13,8 +11,6 @@ use crate::scrapes::Series;
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/recorded");
 /// The record of a run without a fault.
 pub(crate) const QUIET: &str = "quiet";
-/// Later than the longest record ends.
-const IN_THE_END: &str = "30m";
 
 impl Fault {
     /// Those that must fire; others may.
@@ -40,38 +36,7 @@ impl Fault {
 /// What promtool finds wrong with the alerts over these series; `None` where all that must fire did. For a quiet run
 /// nothing may.
 pub(crate) async fn complaint(name: &str, series: &str) -> Option<String> {
-    let folder = TempDir::with_prefix("slotcast-alerts-").expect("a temporary folder");
-    let file = folder.path().join("fault.yaml");
-    let expected = Fault::named(name).map(Fault::alerts);
-    std::fs::write(&file, unit_test(expected, series)).expect("a file");
-    let output = promtool(&["test", "rules", file.to_str().expect("a path of text")]).await;
-    let said = [output.stdout, output.stderr].concat();
-    (!output.status.success()).then(|| format!("alerts: {}", String::from_utf8_lossy(&said)))
-}
-
-/// The series and the expectation in promtool's form; YAML takes JSON's texts.
-fn unit_test(expected: Option<&[&str]>, series: &str) -> String {
-    let text = |text: &str| serde_json::Value::from(text).to_string();
-    let mut yaml = format!(
-        "rule_files: [{}]\nevaluation_interval: 15s\ntests:\n  - interval: 15s\n    input_series:\n",
-        text(ALERT_RULES)
-    );
-    for (series, values) in series.lines().filter_map(|line| line.split_once('\t')) {
-        writeln!(yaml, "      - {{ series: {}, values: {} }}", text(series), text(values))
-            .expect("text grows");
-    }
-    let wanted = expected.map(|names| format!(",alertname=~\"{}\"", names.join("|"))).unwrap_or_default();
-    let fired = format!("max by (alertname) (max_over_time(ALERTS{{alertstate=\"firing\"{wanted}}}[1h]))");
-    let samples = expected.unwrap_or_default().iter();
-    let samples = samples.map(|name| format!("{{ labels: '{{alertname=\"{name}\"}}', value: 1 }}"));
-    let samples = samples.collect::<Vec<_>>().join(", ");
-    writeln!(
-        yaml,
-        "    promql_expr_test:\n      - {{ expr: {}, eval_time: {IN_THE_END}, exp_samples: [{samples}] }}",
-        text(&fired)
-    )
-    .expect("text grows");
-    yaml
+    wrong_alerts(Fault::named(name).map(Fault::alerts), series).await
 }
 
 /// The series that a record keeps.

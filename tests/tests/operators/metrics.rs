@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{ALERT_RULES, Gateway, LegacyPage, RedisServer, open_metrics, promtool, yaml};
+use support::{ALERT_RULES, Gateway, LegacyPage, RedisServer, open_metrics, promtool, wrong_alerts, yaml};
 use tempfile::TempDir;
 
 const DASHBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/grafana/slotcast.json");
@@ -178,6 +178,16 @@ async fn what_the_dashboard_asks_is_promql() {
     let file = folder.path().join("rules.yaml");
     std::fs::write(&file, serde_json::json!({ "groups": [group] }).to_string()).expect("a file");
     judged(file).await;
+}
+
+#[tokio::test]
+async fn tables_that_are_missing_wake_somebody_and_those_that_are_there_nobody() {
+    for kind in ["own", "appointments"] {
+        let name = format!("slotcast_mysql_tables_lack{{kind=\"{kind}\",instance=\"a\",job=\"slotcast\"}}");
+        let missing = wrong_alerts(Some(&["SlotcastTablesMissing"]), &format!("{name}\t1+0x20\n")).await;
+        assert_eq!(missing, None, "{kind}");
+        assert_eq!(wrong_alerts(None, &format!("{name}\t0+0x20\n")).await, None, "{kind}");
+    }
 }
 
 #[test]

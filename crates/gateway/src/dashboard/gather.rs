@@ -13,7 +13,7 @@ use super::history::{COVERS, History, Row};
 use super::status::{
     CacheStatus, Deciding, KindStatus, Name, OperationStatus, OutboxStatus, Rates, Status, StoreStatus,
 };
-use super::words;
+use super::words::{self, Lacking};
 use crate::app::Services;
 use crate::observe::metrics::KindLabel;
 use crate::observe::operations::Operation;
@@ -98,7 +98,7 @@ impl Memory {
         let stores = self.stores(&health, at);
         let outbox = services.courier.as_ref().map(|courier| outbox(&courier.health()));
         let not_ready = services.not_ready();
-        let words = words::of(not_ready, storage, &stores, &lacking(&health["mysql"]), outbox.as_ref());
+        let words = words::of(not_ready, storage, &stores, &Lacking::of(&health["mysql"]), outbox.as_ref());
         let (selections, locks) = services.commands.picture.count();
         let (metrics, recent) = (&services.metrics, &services.recent);
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();
@@ -190,13 +190,6 @@ fn answers(services: &Services) -> (u64, u64) {
     let count = |kind: &'static str| services.metrics.availability.get_or_create(&KindLabel { kind }).get();
     let cached = count("cached");
     (count("read") + cached, cached)
-}
-
-fn lacking(mysql: &Value) -> words::Lacking {
-    words::Lacking {
-        tables: text(&mysql["tables_lack"]),
-        appointments: mysql["bookings"]["has_table"] == false,
-    }
 }
 
 fn outbox(health: &Value) -> OutboxStatus {

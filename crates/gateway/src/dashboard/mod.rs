@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use self::gather::Memory;
 use self::history::Row;
 use self::status::Status;
+pub(crate) use self::words::Lacking;
 use crate::app::Services;
 use crate::observe::window::SLICE;
 

@@ -1,6 +1,7 @@
 //! How it is, in words for somebody who was woken by it: one word, one sentence, and what to do about each
 //! trouble. Called by `gather`; the page and the terminal show the same words.
 
+use serde_json::Value;
 use slot_state::{Storage, StorageMode};
 
 use super::status::{OutboxStatus, State, StoreStatus};
@@ -13,13 +14,22 @@ pub(super) struct Words {
 
 /// What is not there in a database that answers.
 #[derive(Default)]
-pub(super) struct Lacking {
+pub(crate) struct Lacking {
     /// What slotcast's own tables lack, in the words of `/health`.
-    pub(super) tables: Option<String>,
-    pub(super) appointments: bool,
+    pub(crate) tables: Option<String>,
+    /// There is no table of appointments.
+    pub(crate) appointments: bool,
 }
 
 impl Lacking {
+    /// From what `/health` says of MySQL, if anything.
+    pub(crate) fn of(mysql: &Value) -> Self {
+        Self {
+            tables: mysql["tables_lack"].as_str().map(str::to_owned),
+            appointments: mysql["bookings"]["has_table"] == false,
+        }
+    }
+
     fn troubles(&self) -> impl Iterator<Item = String> {
         let tables = self.tables.as_deref().map(|lack| {
             format!(

@@ -10,6 +10,7 @@ use serde_json::json;
 use slot_state::{Feed, StorageMode};
 
 use crate::app::Services;
+use crate::dashboard::Lacking;
 use crate::observe::metrics::{KindLabel, StoreLabel};
 use crate::security::address::Peer;
 use crate::security::operators;
@@ -94,6 +95,9 @@ fn look(services: &Services) {
         let is_up = ["ok", "standby"].contains(&health[store]["status"].as_str().unwrap_or_default());
         metrics.note_store(store, is_up);
     }
+    let lacking = Lacking::of(&health["mysql"]);
+    metrics.note_tables("own", lacking.tables.is_some());
+    metrics.note_tables("appointments", lacking.appointments);
     if let Some(feed) = health["redis"]["feed"].as_str() {
         for kind in Feed::ALL.map(Feed::as_str) {
             metrics.events_feed.get_or_create(&KindLabel { kind }).set(i64::from(kind == feed));

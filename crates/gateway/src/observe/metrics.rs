@@ -175,6 +175,9 @@ metrics! {
         for the others";
     storage_writable: Gauge = Gauge::default(), "storage_writable",
         "1 while the deciding store takes writes; at 0 pages show what was last known";
+    mysql_tables_lack: Family<KindLabel, Gauge> = Family::default(), "mysql_tables_lack",
+        "1 while MySQL is known to lack tables, by kind: own (slotcast's, incomplete too; locks and bookings \
+        are refused), appointments (AppointEase's; bookings are refused); else 0, also without MySQL";
     events_flowing: Gauge = Gauge::default(), "events_flowing",
         "1 while changes by others (PHP, other gateways) arrive, proven by a probe; else 0";
     events_feed: Family<KindLabel, Gauge> = Family::default(), "events_feed",
@@ -267,6 +270,11 @@ impl Metrics {
     pub fn note_store(&self, store: &'static str, is_up: bool) {
         self.store_up.get_or_create(&StoreLabel { store }).set(i64::from(is_up));
         begin(&self.store_outages, [StoreLabel { store }]);
+    }
+
+    /// Notes whether a kind of tables is missing, `own` or `appointments`.
+    pub fn note_tables(&self, kind: &'static str, lack: bool) {
+        self.mysql_tables_lack.get_or_create(&KindLabel { kind }).set(i64::from(lack));
     }
 
     /// The OpenMetrics text.
