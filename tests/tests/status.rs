@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::{
-    Gateway, MariaDb, PATIENCE, Page, RedisServer, ReservedPort, Room, eventually, run_slotcast,
+    Certificate, Gateway, MariaDb, PATIENCE, Page, RedisServer, ReservedPort, Room, eventually, run_slotcast,
     spawn_slotcast,
 };
 
@@ -126,6 +126,35 @@ async fn the_key_comes_from_the_argument_the_environment_or_the_gateways_own_con
             assert!(err.contains("security.dashboard_key") && err.contains("--key"), "{err}");
         }
     }
+}
+
+#[tokio::test]
+async fn without_an_address_it_asks_on_the_gateways_own_socket_file_or_over_its_tls() {
+    let folder = tempfile::TempDir::with_prefix("slotcast-socket-").unwrap();
+    let listen = format!("unix:{}", folder.path().join("slotcast.sock").display());
+    let gateway = Gateway::builder().with("server.listen", &listen).with("security.dashboard_key", KEY);
+    let mut gateway = gateway.start().await;
+    let ask = async |key: &str| {
+        let env = [("SLOTCAST_SERVER_LISTEN", listen.as_str()), ("SLOTCAST_SECURITY_DASHBOARD_KEY", key)];
+        printed(&run_slotcast(&["status"], &env).await)
+    };
+    let (code, out, err) = ask(KEY).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains(&format!(" at {listen}, running for ")), "{out}");
+    let (code, _, err) = ask("another-key-of-16-letters").await;
+    assert!(code == Some(1) && err.contains(&listen) && err.contains("--key"), "{err}");
+    gateway.terminate().await;
+    let (code, _, err) = ask(KEY).await;
+    assert!(code == Some(1) && err.contains(&format!("{listen} cannot be reached: ")), "{err}");
+
+    let certificate = Certificate::new().await;
+    let gateway = Gateway::builder().with_tls(&certificate).start().await;
+    let listen = gateway.log_events("listening")[0]["listen"].as_str().unwrap().to_owned();
+    let (file, key) = (certificate.file().display().to_string(), certificate.key().display().to_string());
+    let tls = [("SLOTCAST_SERVER_TLS_CERT", file.as_str()), ("SLOTCAST_SERVER_TLS_KEY", key.as_str())];
+    let (code, out, err) = printed(&run_slotcast(&["status", "--listen", &listen], &tls).await);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains(&format!(" at https://{listen}, running for ")), "{out}");
 }
 
 /// A proxy as sites have them: says for whom it forwards.

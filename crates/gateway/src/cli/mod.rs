@@ -4,6 +4,7 @@
 mod check_config;
 mod doctor;
 mod healthcheck;
+mod here;
 mod migrate;
 mod status;
 mod token;
@@ -26,6 +27,8 @@ use crate::reload::Reload;
 const BAD_USE: u8 = 2;
 /// Name look-ups that hang on their own threads do not keep a stopped gateway alive longer than this.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+/// What a gateway says of itself is shorter.
+const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// Pushes the state of booking slots to browsers, and answers AppointEase's polls.
 #[derive(Debug, Parser)]

@@ -3,10 +3,12 @@
 
 mod text;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use axum::http::Uri;
+use axum::http::uri::Authority;
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,12 +19,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::{sleep, timeout};
 
+use super::LONGEST_ANSWER;
+use super::here::{self, NoAnswer};
 use super::watch::stopped;
-use crate::config::{Listen, Loaded};
+use crate::config::{Listen, Loaded, Server};
 use crate::dashboard::status::Status as Look;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const LONGEST_ANSWER: usize = 1024 * 1024;
 /// Between two looks with `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROUTE: &str = "/dashboard/status";
@@ -51,52 +54,72 @@ pub(super) struct Status {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StatusError {
     #[error("{0} cannot be reached: {1}; is the gateway running, and is this its address (--url)?")]
-    Away(Uri, String),
+    Away(String, String),
     #[error(
         "{0} refused: {1} Give the key as --key, as SLOTCAST_SECURITY_DASHBOARD_KEY, or name the gateway's \
          own --config."
     )]
-    Refused(Uri, String),
+    Refused(String, String),
     #[error("{0} answered {1} and no status: is it a slotcast, of this version, without a proxy in between?")]
-    Strange(Uri, StatusCode),
+    Strange(String, StatusCode),
     #[error("not ready: {0}")]
     NotReady(String),
-    #[error("the gateway listens on {0}: name an address that leads there with --url")]
-    NoAddress(Listen),
+    #[error("server.listen is {0}, which leaves the port to the system: name the gateway's with --url")]
+    AnyPort(Listen),
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+/// Who is asked.
+enum Place {
+    Named(Uri),
+    Here(Box<Server>),
+}
+
+impl fmt::Display for Place {
+    /// `http://host:port/below` without a slash at the end, or `unix:/path`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(url) => f.write_str(url.to_string().trim_end_matches('/')),
+            Self::Here(server) => match server.listen.reached_at() {
+                Some(address) if server.tls_cert.is_some() => write!(f, "https://{address}"),
+                Some(address) => write!(f, "http://{address}"),
+                None => server.listen.fmt(f),
+            },
+        }
+    }
 }
 
 impl Status {
     /// Prints to standard output: once, or until Ctrl-C or SIGTERM.
     pub(super) async fn run(self, loaded: Loaded) -> Result<(), StatusError> {
-        let (url, key) = (self.url(&loaded)?, self.key(&loaded));
+        let (place, key) = (self.place(&loaded), self.key(&loaded));
         let mut out = io::stdout();
         if self.watch {
             return tokio::select! {
                 () = stopped() => Ok(()),
-                ended = self.keep_printing(&url, key.as_deref(), &mut out) => seen_enough(ended),
+                ended = self.keep_printing(&place, key.as_deref(), &mut out) => seen_enough(ended),
             };
         }
-        let look = ask(&url, key.as_deref()).await?;
-        seen_enough(self.print(&url, &look, &mut out))?;
+        let look = ask(&place, key.as_deref()).await?;
+        seen_enough(self.print(&place, &look, &mut out))?;
         if look.0.ready { Ok(()) } else { Err(StatusError::NotReady(look.0.headline.into_owned())) }
     }
 
     async fn keep_printing(
         &self,
-        url: &Uri,
+        place: &Place,
         key: Option<&str>,
         out: &mut impl Write,
     ) -> Result<(), StatusError> {
         let is_screen = io::stdout().is_terminal() && !self.json;
         loop {
-            let look = ask(url, key).await;
+            let look = ask(place, key).await;
             if is_screen {
                 write!(out, "{CLEAR_SCREEN}")?;
             }
             match look {
-                Ok(look) => self.print(url, &look, out)?,
+                Ok(look) => self.print(place, &look, out)?,
                 // A gateway that is restarted comes back; a key that is wrong does not become right.
                 Err(error @ (StatusError::Away(..) | StatusError::Strange(..))) => {
                     writeln!(io::stderr(), "slotcast: {error}")?;
@@ -112,14 +135,14 @@ impl Status {
 
     fn print(
         &self,
-        url: &Uri,
+        place: &Place,
         (look, json): &(Look, String),
         out: &mut impl Write,
     ) -> Result<(), StatusError> {
         if self.json {
             writeln!(out, "{}", json.trim_end())?;
         } else {
-            for line in text::lines(look, &place(url)) {
+            for line in text::lines(look, &place.to_string()) {
                 // What a store said stands there too, and our output may be a terminal.
                 let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                 writeln!(out, "{}", line.trim_end())?;
@@ -128,13 +151,10 @@ impl Status {
         Ok(out.flush()?)
     }
 
-    fn url(&self, loaded: &Loaded) -> Result<Uri, StatusError> {
+    fn place(&self, loaded: &Loaded) -> Place {
         match &self.url {
-            Some(url) => Ok(url.clone()),
-            // Over TLS its certificate names the public address, not this machine's.
-            None => own_url(&loaded.config.server.listen)
-                .filter(|_| loaded.config.server.tls_cert.is_none())
-                .ok_or_else(|| StatusError::NoAddress(loaded.config.server.listen.clone())),
+            Some(url) => Place::Named(url.clone()),
+            None => Place::Here(Box::new(loaded.config.server.clone())),
         }
     }
 
@@ -144,9 +164,9 @@ impl Status {
         if self.key.is_some() {
             return self.key.clone();
         }
-        let own = own_url(&loaded.config.server.listen);
-        let is_own =
-            self.url.as_ref().is_none_or(|url| own.is_some_and(|own| own.authority() == url.authority()));
+        let own = loaded.config.server.listen.reached_at();
+        let is_own = |url: &Uri| url.authority().map(Authority::as_str) == own.as_deref();
+        let is_own = self.url.as_ref().is_none_or(is_own);
         let is_for_this = loaded.origin(KEY).is_some_and(|origin| origin.starts_with("SLOTCAST_"));
         let key = loaded.config.security.dashboard_key.as_ref().filter(|_| is_own || is_for_this);
         key.map(|key| key.expose().to_owned())
@@ -161,16 +181,6 @@ fn seen_enough(printed: Result<(), StatusError>) -> Result<(), StatusError> {
     }
 }
 
-/// Where this machine reaches a gateway that listens there.
-fn own_url(listen: &Listen) -> Option<Uri> {
-    format!("http://{}", listen.reached_at()?).parse().ok()
-}
-
-/// `http://host:port/below` without a slash at the end.
-fn place(url: &Uri) -> String {
-    url.to_string().trim_end_matches('/').to_owned()
-}
-
 fn parse_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.authority(), url.query()) {
@@ -180,24 +190,35 @@ fn parse_url(text: &str) -> Result<Uri, String> {
 }
 
 /// One look, and as it came.
-async fn ask(url: &Uri, key: Option<&str>) -> Result<(Look, String), StatusError> {
-    let away = |why: String| StatusError::Away(url.clone(), why);
-    let (status, body) = match timeout(DEADLINE, get(url, key)).await {
-        Ok(answer) => answer.map_err(away)?,
-        Err(_) => return Err(away(format!("no answer within {} seconds", DEADLINE.as_secs()))),
+async fn ask(place: &Place, key: Option<&str>) -> Result<(Look, String), StatusError> {
+    let away = |why: String| StatusError::Away(place.to_string(), why);
+    let answer = async {
+        match place {
+            Place::Named(url) => get(&format!("{place}{ROUTE}"), url, key).await.map_err(away),
+            Place::Here(server) => Box::pin(here::get(server, ROUTE, key)).await.map_err(|why| match why {
+                NoAnswer::AnyPort => StatusError::AnyPort(server.listen.clone()),
+                NoAnswer::Away(error) => away(error.to_string()),
+                NoAnswer::Silent(why) => away(why),
+            }),
+        }
     };
+    let late = |_| Err(away(format!("no answer within {} seconds", DEADLINE.as_secs())));
+    let (status, body) = timeout(DEADLINE, answer).await.unwrap_or_else(late)?;
     if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
         let why = body.lines().next().unwrap_or_default();
-        return Err(StatusError::Refused(url.clone(), why.chars().filter(|c| !c.is_control()).collect()));
+        return Err(StatusError::Refused(
+            place.to_string(),
+            why.chars().filter(|c| !c.is_control()).collect(),
+        ));
     }
     match serde_json::from_str(&body) {
         Ok(look) if status == StatusCode::OK => Ok((look, body)),
-        _ => Err(StatusError::Strange(url.clone(), status)),
+        _ => Err(StatusError::Strange(place.to_string(), status)),
     }
 }
 
-async fn get(url: &Uri, key: Option<&str>) -> Result<(StatusCode, String), String> {
-    let mut request = Request::get(format!("{}{ROUTE}", place(url)));
+async fn get(route: &str, url: &Uri, key: Option<&str>) -> Result<(StatusCode, String), String> {
+    let mut request = Request::get(route);
     if let Some(authority) = url.authority() {
         request = request.header(HOST, authority.as_str());
     }
@@ -261,8 +282,9 @@ mod tests {
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("0.0.0.0:9000", "http://127.0.0.1:9000"),
             ("[::]:9000", "http://[::1]:9000"),
+            ("unix:/run/slotcast.sock", "unix:/run/slotcast.sock"),
         ] {
-            assert_eq!(place(&status(None, None).url(&loaded(listen, "file")).unwrap()), url);
+            assert_eq!(status(None, None).place(&loaded(listen, "file")).to_string(), url);
         }
     }
 
@@ -284,6 +306,7 @@ mod tests {
         for url in ["127.0.0.1:8080", "ws://a", "http://", "http://me:pw@a", "http://a/?key=b"] {
             assert!(parse_url(url).is_err(), "{url}");
         }
-        assert_eq!(place(&parse_url("https://a.example/slots/").unwrap()), "https://a.example/slots");
+        let below = Place::Named(parse_url("https://a.example/slots/").unwrap());
+        assert_eq!(below.to_string(), "https://a.example/slots");
     }
 }
