@@ -315,3 +315,19 @@ async fn the_legacy_paths_can_be_closed() {
     page.send_raw(json!({"action": "heartbeat", "data": data, "id": "beat"}).to_string());
     page.reply("beat").await.assert_kind("error");
 }
+
+#[tokio::test]
+async fn pages_that_only_poll_show_too_that_their_proxy_is_not_trusted() {
+    let mut gateway = Gateway::builder().with("server.trusted_proxies", "192.0.2.1").start().await;
+    let room = Room::tomorrow_of(3);
+    let poll = json!({"appointease_poll": room.fields(&[])});
+    let forwarded = LegacyPage::of(&gateway).from_address("203.0.113.7");
+    for _ in 0..2 {
+        assert_eq!(forwarded.heartbeat(poll.clone()).await.status, 200);
+        let query = [("date", room.date.as_str()), ("employee_id", "3")];
+        assert_eq!(forwarded.rest_get("/slots/poll", &query).await.status, 200);
+    }
+    gateway.terminate().await;
+    gateway.logs().eventually_event("stopped").await;
+    assert_eq!(gateway.log_events("proxy_not_trusted").len(), 1, "at most once a minute");
+}

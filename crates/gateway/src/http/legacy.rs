@@ -20,7 +20,7 @@ use crate::app::Services;
 use crate::commands::Origin;
 use crate::heartbeat::{self as service, Answer, Beat, passed_on};
 use crate::protocol::form::{content_type, parse_body};
-use crate::security::address::{Peer, client_address};
+use crate::security::address::Peer;
 use crate::security::origin::{self, Page};
 
 /// What a page of another origin may send: what bodies and bookings need, and what WordPress' scripts add.
@@ -44,7 +44,8 @@ impl FromRequestParts<Arc<Services>> for From {
         services: &Arc<Services>,
     ) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unix);
-        let address = client_address(peer, &parts.headers, &services.server.load().trusted_proxies);
+        let trusted = &services.server.load().trusted_proxies;
+        let address = services.commands.limits.client_of(peer, &parts.headers, trusted);
         Ok(From(Origin { address, actor: None }))
     }
 }

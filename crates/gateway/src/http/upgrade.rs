@@ -24,7 +24,7 @@ use super::operators::peer;
 use super::taken::Taken;
 use crate::app::Services;
 use crate::config::SecurityMode;
-use crate::security::address::{ClientAddress, client_address};
+use crate::security::address::ClientAddress;
 use crate::security::asker::Asker;
 use crate::security::limits::ConnectionPermit;
 use crate::security::origin::Page;
@@ -67,7 +67,7 @@ pub(super) async fn upgrade(State(services): State<Arc<Services>>, mut request: 
             return refused;
         }
     };
-    let from = client_address(peer, request.headers(), &server.trusted_proxies);
+    let from = services.commands.limits.client_of(peer, request.headers(), &server.trusted_proxies);
     let permit = match services.commands.limits.admit(from) {
         Ok(permit) => permit,
         Err(refused) => return refuse(refused.status(), refused.kind(), refused.to_string()),

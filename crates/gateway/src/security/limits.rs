@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use governor::Quota;
 use parking_lot::Mutex;
 
-use super::address::ClientAddress;
+use super::address::{ClientAddress, Peer, TrustedProxies, client_address};
 use super::frames::FrameLimiter;
 use super::handshakes::{Handshake, Handshakes};
 use super::holds::Holds;
@@ -129,14 +129,20 @@ impl Limits {
         }
     }
 
-    /// Counts a WebSocket connection in, until the permit is dropped.
-    pub fn admit(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
-        if matches!(address, ClientAddress::UntrustedProxy(_)) && self.0.warn.is_due() {
+    /// Whom the rules by address apply to in a request that came from this peer with these headers.
+    pub fn client_of(&self, peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> ClientAddress {
+        let client = client_address(peer, headers, trusted);
+        if matches!(client, ClientAddress::UntrustedProxy(_)) && self.0.warn.is_due() {
             tracing::warn!(
                 event = "proxy_not_trusted",
                 "Requests come through a proxy that server.trusted_proxies does not name: no limit by address applies to them"
             );
         }
+        client
+    }
+
+    /// Counts a WebSocket connection in, until the permit is dropped.
+    pub fn admit(&self, address: ClientAddress) -> Result<ConnectionPermit, Refused> {
         self.0.connections.take(address)
     }
 
