@@ -172,6 +172,11 @@ test("a token is fetched for each line, and shown instead of a name", async () =
   assert.equal(browser.socket.sent[0].token, "t2");
 });
 
+test("where the site has no token none is shown, and the client says its name", async () => {
+  const { browser } = await watching({}, { clientId: "c", token: async () => undefined });
+  assert.deepEqual(browser.socket.sent[0], { type: "hello", client_id: "c" });
+});
+
 test("a token that was given once is not shown again and again", async () => {
   const { browser } = await watching({}, { token: "t" });
   await browser.ends(4401);

@@ -27,6 +27,11 @@ export async function page(show: (view: RoomView) => void, say: (state: State) =
   if (unavailable !== "all") console.log(unavailable.length);
   unsubscribe();
   rooms.close();
+  // A site without keys has no tokens.
+  connect({ token: async () => (rooms.state.stale ? undefined : "t") });
+  connect({ token: () => undefined });
+  // @ts-expect-error A token is a string, if anything.
+  connect({ token: async () => 1 });
   // @ts-expect-error An address is a string.
   connect({ url: 1 });
   // @ts-expect-error A booking needs a customer.

@@ -9,8 +9,11 @@ export interface Options {
   url?: string;
   /** Who holds. Default: a name made up once for each browser and kept in localStorage, so that two tabs are one client. */
   clientId?: string;
-  /** Where the site wants tokens: one, or how to get a fresh one. It is asked again before a token ends. */
-  token?: string | (() => string | Promise<string>);
+  /**
+   * Where the site wants tokens: one, or how to get a fresh one, which is asked again before a token ends. Where it gives
+   * none, none is shown.
+   */
+  token?: string | (() => string | undefined | Promise<string | undefined>);
 }
 
 /** The state of the connection that all rooms share. */
