@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running gateway, and to its end.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct Services {
     pub tokens: ArcSwap<Tokens>,
     /// Whose forwarding headers are believed, how long a stop may take; as last configured.
     pub server: ArcSwap<config::Server>,
+    /// Where the configuration was read, for who is told to run a command.
+    pub config_file: Option<PathBuf>,
     /// Encrypts connections, where no proxy does.
     pub(crate) tls: Option<Arc<Tls>>,
     /// The process is on its way out: not ready any more.
@@ -137,7 +140,7 @@ pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Listen(config.server.listen.clone(), error))?;
     let stop = shutdown::signal().map_err(ServeError::Signals)?;
     let hangups = shutdown::hangups().map_err(ServeError::Signals)?;
-    let (services, mut tasks) = compose(&config)?;
+    let (services, mut tasks) = compose(&config, reload.sources.file.clone())?;
     let listen = listener.to_string();
     let storage = services.commands.storage().mode.as_str();
     let guidance = match &listener {
@@ -174,7 +177,10 @@ async fn know_the_rooms(services: &Services) {
     let _ = timeout(STORE_PATIENCE, known).await;
 }
 
-fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> {
+fn compose(
+    config: &Config,
+    config_file: Option<PathBuf>,
+) -> Result<(Arc<Services>, JoinSet<()>), ServeError> {
     let zone = config.mysql.zone();
     let fixed_zone = zone.is_some();
     let OpenStore { store, picture, bookings, outbox, mut tasks } = slot_state::open(&StoreConfig {
@@ -253,6 +259,7 @@ fn compose(config: &Config) -> Result<(Arc<Services>, JoinSet<()>), ServeError> 
         security: ArcSwap::from_pointee(config.security.clone()),
         tokens: ArcSwap::from_pointee(Tokens::new(&config.security.token_keys)),
         server: ArcSwap::from_pointee(config.server.clone()),
+        config_file,
         tls,
         draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 //! version cannot do yet is refused instead of ignored.
 
 mod change;
+mod command_line;
 mod load;
 mod problem;
 mod secret;
@@ -12,6 +13,7 @@ mod validate;
 mod values;
 
 pub use change::Changes;
+pub use command_line::command_line;
 #[cfg(any(test, fuzzing))]
 pub(crate) use load::load_text;
 pub use load::{Entry, Loaded, Sources, load};

@@ -98,7 +98,8 @@ impl Memory {
         let stores = self.stores(&health, at);
         let outbox = services.courier.as_ref().map(|courier| outbox(&courier.health()));
         let not_ready = services.not_ready();
-        let words = words::of(not_ready, storage, &stores, &Lacking::of(&health["mysql"]), outbox.as_ref());
+        let (lacking, file) = (Lacking::of(&health["mysql"]), services.config_file.as_deref());
+        let words = words::of(not_ready, storage, &stores, &lacking, outbox.as_ref(), file);
         let (selections, locks) = services.commands.picture.count();
         let (metrics, recent) = (&services.metrics, &services.recent);
         let gauge = |value: i64| u64::try_from(value).unwrap_or_default();

@@ -1,10 +1,13 @@
 //! How it is, in words for somebody who was woken by it: one word, one sentence, and what to do about each
 //! trouble. Called by `gather`; the page and the terminal show the same words.
 
+use std::path::Path;
+
 use serde_json::Value;
 use slot_state::{Storage, StorageMode};
 
 use super::status::{OutboxStatus, State, StoreStatus};
+use crate::config::command_line;
 
 pub(super) struct Words {
     pub(super) state: State,
@@ -30,20 +33,23 @@ impl Lacking {
         }
     }
 
-    fn troubles(&self) -> impl Iterator<Item = String> {
+    fn troubles(&self, file: Option<&Path>) -> impl Iterator<Item = String> {
+        let doctor = command_line("doctor", file);
         let tables = self.tables.as_deref().map(|lack| {
             format!(
                 "Locks and bookings are refused, as slotcast's own tables in MySQL are not complete ({}); \
-                 selections go on. Let slotcast doctor say what is missing, and run slotcast migrate with an \
-                 account that may CREATE and ALTER.",
-                lack.trim_end_matches('.')
+                 selections go on. Let {doctor} say what is missing, and run {} with an account that may CREATE \
+                 and ALTER.",
+                lack.trim_end_matches('.'),
+                command_line("migrate", file)
             )
         });
         let appointments = self.appointments.then(|| {
-            "Bookings are refused, as MySQL has no table of appointments; selections and locks go on. It comes \
-             with AppointEase, or mysql.appointments_table names it: slotcast doctor says which one is looked \
-             for."
-                .to_owned()
+            format!(
+                "Bookings are refused, as MySQL has no table of appointments; selections and locks go on. It \
+                 comes with AppointEase, or mysql.appointments_table names it: {doctor} says which one is \
+                 looked for."
+            )
         });
         tables.into_iter().chain(appointments)
     }
@@ -55,6 +61,7 @@ pub(super) fn of(
     stores: &[StoreStatus],
     lacking: &Lacking,
     outbox: Option<&OutboxStatus>,
+    file: Option<&Path>,
 ) -> Words {
     let mut troubles = Vec::new();
     if storage.writable && !storage.flowing {
@@ -64,8 +71,8 @@ pub(super) fn of(
                 .to_owned(),
         );
     }
-    troubles.extend(stores.iter().filter_map(|store| of_store(store, storage, stores.len() > 1)));
-    troubles.extend(lacking.troubles());
+    troubles.extend(stores.iter().filter_map(|store| of_store(store, storage, stores.len() > 1, file)));
+    troubles.extend(lacking.troubles(file));
     troubles.extend(outbox.and_then(of_outbox));
     let (state, headline) = match not_ready {
         Some("draining") => (State::Stopping, "This gateway is stopping; pages are told to come back"),
@@ -86,7 +93,13 @@ fn has(stores: &[StoreStatus], name: &str) -> bool {
     stores.iter().any(|store| store.name == name)
 }
 
-fn of_store(store: &StoreStatus, storage: Storage, is_one_of_two: bool) -> Option<String> {
+fn of_store(
+    store: &StoreStatus,
+    storage: Storage,
+    is_one_of_two: bool,
+    file: Option<&Path>,
+) -> Option<String> {
+    let look;
     let what_it_means = match (&*store.name, &*store.status) {
         (_, "ok") => return None,
         ("redis", "standby") => {
@@ -109,8 +122,12 @@ fn of_store(store: &StoreStatus, storage: Storage, is_one_of_two: bool) -> Optio
              running, and is mysql.url right?"
         }
         ("mysql", _) if storage.writable => {
-            "Selections go on; locks and bookings are refused until it is back. Is MySQL running, is \
-             mysql.url right, and are slotcast's tables there (slotcast migrate --dry-run)?"
+            look = format!(
+                "Selections go on; locks and bookings are refused until it is back. Is MySQL running, is \
+                 mysql.url right, and are slotcast's tables there ({})?",
+                command_line("migrate --dry-run", file)
+            );
+            &look
         }
         _ => "slotcast reconnects by itself; one of the two stores is enough.",
     };
@@ -153,6 +170,7 @@ mod tests {
             &both_away,
             &Lacking::default(),
             None,
+            None,
         );
         assert_eq!((words.state, words.troubles.len()), (State::NotReady, 2));
         assert!(
@@ -162,19 +180,34 @@ mod tests {
         );
 
         let stepped_in = [store("redis", "away"), store("mysql", "ok")];
-        let words = of(None, storage(StorageMode::Mysql, true), &stepped_in, &Lacking::default(), None);
+        let words = of(None, storage(StorageMode::Mysql, true), &stepped_in, &Lacking::default(), None, None);
         assert_eq!(words.state, State::Degraded);
         assert!(words.headline.contains("MySQL has stepped in"), "{}", words.headline);
 
         let well = [store("redis", "ok")];
-        let words = of(Some("draining"), storage(StorageMode::Redis, true), &well, &Lacking::default(), None);
+        let words =
+            of(Some("draining"), storage(StorageMode::Redis, true), &well, &Lacking::default(), None, None);
         assert_eq!(words.state, State::Stopping);
+    }
+
+    #[test]
+    fn commands_are_told_with_the_file_that_the_gateway_reads() {
+        let stores = [store("redis", "ok"), store("mysql", "away")];
+        let lacking = Lacking { tables: Some("no right".to_owned()), appointments: true };
+        let file = Some(Path::new("/etc/slotcast.toml"));
+        let words = of(None, storage(StorageMode::Redis, true), &stores, &lacking, None, file);
+        let told = words.troubles.join("\n");
+        for (command, times) in [("migrate --dry-run", 1), ("migrate", 1), ("doctor", 2)] {
+            let line = format!("slotcast {command} --config /etc/slotcast.toml");
+            assert_eq!(told.matches(&line).count(), times, "{command}: {told}");
+        }
+        assert_eq!(told.matches("slotcast migrate").count() + told.matches("slotcast doctor").count(), 4);
     }
 
     #[test]
     fn what_is_well_needs_no_words() {
         for (mode, name) in [(StorageMode::Redis, "redis"), (StorageMode::Memory, "memory")] {
-            let words = of(None, storage(mode, true), &[store(name, "ok")], &Lacking::default(), None);
+            let words = of(None, storage(mode, true), &[store(name, "ok")], &Lacking::default(), None, None);
             assert_eq!((words.state, words.troubles.len()), (State::Ok, 0));
         }
     }
@@ -193,7 +226,7 @@ mod tests {
             (outbox("failing", 3), State::Degraded),
         ] {
             let (well, lacking) = ([store("redis", "ok")], Lacking::default());
-            let words = of(None, storage(StorageMode::Redis, true), &well, &lacking, Some(&outbox));
+            let words = of(None, storage(StorageMode::Redis, true), &well, &lacking, Some(&outbox), None);
             assert_eq!(words.state, state, "{outbox:?}");
         }
     }
