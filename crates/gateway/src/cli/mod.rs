@@ -10,13 +10,15 @@ mod status;
 mod token;
 mod watch;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 
@@ -70,9 +72,39 @@ enum Command {
     Token(token::Token),
 }
 
+/// Options of all commands that one has no use for, and why: its help is silent about them, and it refuses them.
+const USELESS: [(&str, &str, &str); 4] = [
+    ("watch", "config", WATCHES),
+    ("watch", "listen", WATCHES),
+    ("migrate", "listen", "it speaks to the database alone"),
+    ("token", "listen", "it only signs"),
+];
+const WATCHES: &str = "it asks a running gateway, which --url names";
+
+impl Cli {
+    fn parsed(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut told = Self::commands();
+        let matches = told.try_get_matches_from_mut(arguments)?;
+        for (command, option, why) in USELESS {
+            if matches.subcommand_name() == Some(command) && matches.contains_id(option) {
+                let text = format!("{command} takes no --{option}: {why}");
+                return Err(told.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut told))
+    }
+
+    fn commands() -> clap::Command {
+        USELESS.into_iter().fold(Self::command(), |all, (command, option, _)| {
+            let known = all.get_arguments().find(|known| known.get_id() == option).cloned();
+            all.mut_subcommand(command, |own| own.args(known.map(|known| known.hide(true))))
+        })
+    }
+}
+
 /// Runs what the arguments ask for.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parsed(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return refuse_arguments(&error),
     };
@@ -84,10 +116,6 @@ pub fn run() -> ExitCode {
         Command::Healthcheck => with_configuration(cli.options, |loaded, _| {
             on_this_thread(healthcheck::ask(&loaded.config.server))
         }),
-        Command::Watch(_) if cli.options.config.is_some() || cli.options.listen.is_some() => {
-            let text = "watch asks a running gateway: use --url instead of --config and --listen";
-            refuse_arguments(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
-        }
         Command::Watch(watch) => on_this_thread(watch.run()),
         Command::Status(status) => {
             with_configuration(cli.options, |loaded, _| on_this_thread(Box::pin(status.run(loaded))))
@@ -215,17 +243,43 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(["slotcast"].iter().chain(arguments))
+        Cli::parsed(["slotcast"].iter().chain(arguments).map(OsString::from))
     }
 
     #[test]
     fn without_a_command_it_serves_and_options_stand_anywhere() {
-        Cli::command().debug_assert();
+        Cli::commands().debug_assert();
         assert!(parse(&[]).unwrap().command.is_none());
         for arguments in
             [&["--listen", "a:1", "serve"][..], &["serve", "--listen", "a:1"], &["--listen", "a:1"]]
         {
             assert_eq!(parse(arguments).unwrap().options.listen.as_deref(), Some("a:1"), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn each_command_lists_the_options_that_it_takes_and_refuses_the_others() {
+        const WATCH: &[&str] = &["watch", "--date", "2026-11-02", "--employee-id", "1"];
+        const TOKEN: &[&str] = &["token", "--client-id", "a"];
+        for (command, config, listen) in [
+            (&["serve"][..], true, true),
+            (&["check-config"], true, true),
+            (&["healthcheck"], true, true),
+            (&["status"], true, true),
+            (&["doctor"], true, true),
+            (&["migrate"], true, false),
+            (TOKEN, true, false),
+            (WATCH, false, false),
+        ] {
+            let help = parse(&[&command[..1], &["--help"]].concat()).unwrap_err().to_string();
+            for (option, takes) in [("--config", config), ("--listen", listen)] {
+                assert_eq!(help.contains(option), takes, "{help}");
+                let value = [option, "a:1"];
+                for arguments in [[command, &value].concat(), [&value, command].concat()] {
+                    let code = parse(&arguments).map_err(|error| error.exit_code());
+                    assert_eq!(code.err(), (!takes).then_some(2), "{arguments:?}");
+                }
+            }
         }
     }
 
