@@ -16,6 +16,19 @@ async fn a_connection_looks_at_twenty_rooms() {
     page.subscribe(&rooms[20]).await;
 }
 
+/// How many of these requests are refused as too fast; for no other reason.
+async fn rate_limited(page: &Page, ids: &[String]) -> usize {
+    let mut refused = 0;
+    for id in ids {
+        let reply = page.reply(id).await;
+        if reply.kind() == "error" {
+            reply.assert_error("rate_limited");
+            refused += 1;
+        }
+    }
+    refused
+}
+
 #[tokio::test]
 async fn writes_beyond_the_burst_are_refused_and_the_client_goes_on() {
     let gateway = Gateway::builder().with_limits().with("security.frames_per_second", 0).start().await;
@@ -23,14 +36,7 @@ async fn writes_beyond_the_burst_are_refused_and_the_client_goes_on() {
     let page = Page::watching(&gateway, "alice", &room).await;
     let ids: Vec<String> =
         (0..60).map(|minute| page.send(room.slot_frame("select", &format!("10:{minute:02}")))).collect();
-    let mut refused = 0;
-    for id in &ids {
-        let reply = page.reply(id).await;
-        if reply.kind() == "error" {
-            reply.assert_error("rate_limited");
-            refused += 1;
-        }
-    }
+    let refused = rate_limited(&page, &ids).await;
     // Five a second, four seconds' worth at once.
     assert!((1..=40).contains(&refused), "{refused} of {} refused", ids.len());
     page.assert_open();
@@ -46,14 +52,7 @@ async fn frames_beyond_the_burst_are_refused_and_a_flood_is_cut_off() {
     let gateway = Gateway::builder().with_limits().start().await;
     let page = Page::of(&gateway, "alice").await;
     let ids: Vec<String> = (0..120).map(|_| page.send(json!({"type": "ping"}))).collect();
-    let mut refused = 0;
-    for id in &ids {
-        let reply = page.reply(id).await;
-        if reply.kind() == "error" {
-            reply.assert_error("rate_limited");
-            refused += 1;
-        }
-    }
+    let refused = rate_limited(&page, &ids).await;
     // Twenty a second, four seconds' worth at once, and the hello was one of them.
     assert!((1..=41).contains(&refused), "{refused} of {} refused", ids.len());
 
