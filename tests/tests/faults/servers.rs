@@ -36,6 +36,7 @@ impl Servers {
         if stores == Stores::Both {
             let server = MariaDb::start().await;
             server.wordpress_options().await;
+            server.appointments().await;
             to_mysql =
                 Some([FaultProxy::before(server.addr()).await, FaultProxy::before(server.addr()).await]);
             maria = Some(server);
