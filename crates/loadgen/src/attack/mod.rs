@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -19,6 +20,9 @@ use crate::dialect::Rooms;
 
 pub(crate) use kinds::VICTIMS_SLOTS;
 pub(crate) use line::{Heard, Line};
+
+/// The lowest priority there is.
+const LAST: i32 = 19;
 
 /// What each kind of attack got, and how often.
 pub(crate) type Gains = BTreeMap<String, BTreeMap<String, u64>>;
@@ -65,6 +69,9 @@ impl Attackers {
         let thread = std::thread::Builder::new()
             .name("attackers".to_owned())
             .spawn(move || {
+                // Elsewhere they have machines of their own: what they take of this one's processors is not the
+                // server's doing. On Linux this is the thread's own; where it is refused they are as before.
+                let _ = setpriority_process(None, LAST);
                 let local = LocalSet::new();
                 local.block_on(&runtime, async move {
                     kinds::start_all(&Rc::new(attack), &tally);
