@@ -201,9 +201,10 @@ impl Connection {
         self.outbox.lock().closing
     }
 
-    /// Whether everything has been handed to the kernel.
+    /// Whether everything has been handed to the kernel that it will ever take.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbox.lock().waiting.is_empty() && !self.socket.owes()
+        let outbox = self.outbox.lock();
+        outbox.broken || (outbox.waiting.is_empty() && !self.socket.owes())
     }
 
     /// Has the session hand on what the socket took but the kernel did not.

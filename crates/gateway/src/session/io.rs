@@ -43,9 +43,7 @@ impl AsyncRead for SocketIo {
         }
         let before = buffer.filled().len();
         loop {
-            if !connection.socket().has_unread() {
-                ready!(connection.socket().poll_read_ready(context))?;
-            }
+            ready!(connection.socket().poll_read_ready(context))?;
             match connection.socket().try_read(buffer.initialize_unfilled()) {
                 Ok(count) => {
                     connection.mind_debts();

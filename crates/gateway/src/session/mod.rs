@@ -7,6 +7,8 @@ mod registry;
 mod socket;
 mod state;
 mod tls_socket;
+#[cfg(test)]
+mod tls_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,9 +134,8 @@ async fn say_the_last(connection: &Connection) {
         connection.flush();
     }
     socket.end_writing();
-    let mut scrap = [0; 512];
-    while socket.readable().await.is_ok() {
-        match socket.try_read(&mut scrap) {
+    while socket.filled().await.is_ok() {
+        match socket.skip() {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
     use crate::config::Security;
     use crate::security::limits::Limits;
-    use slot_state::{ActorId, EmployeeId, Room};
+    use slot_state::ActorId;
     use tokio::io::{AsyncRead, AsyncReadExt};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::time::Instant;
@@ -161,9 +162,13 @@ mod tests {
         (filled(stream), client)
     }
 
-    fn filled(socket: impl Into<Socket>) -> Arc<Connection> {
+    pub(super) fn connected(socket: impl Into<Socket>) -> Arc<Connection> {
         let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("admits");
-        let connection = Connection::new(ActorId(1), socket, permit);
+        Connection::new(ActorId(1), socket, permit)
+    }
+
+    pub(super) fn filled(socket: impl Into<Socket>) -> Arc<Connection> {
+        let connection = connected(socket);
         while connection.pending() == Pending::Nothing {
             connection.send(&[0; 1024]);
         }
@@ -215,36 +220,5 @@ mod tests {
         arrives_whole(&connection, client).await;
         let (socket, client) = UnixStream::pair().expect("a pair");
         arrives_whole(&filled(socket), client).await;
-    }
-
-    #[tokio::test]
-    async fn behind_tls_a_slow_reader_is_slow_and_gets_everything_once_it_reads() {
-        let (socket, client) = crate::security::certificate::testing::tls_pair().await;
-        let connection = filled(socket);
-        let room =
-            Room { date: jiff::civil::date(2026, 11, 2), employee_id: EmployeeId::new(1).expect("a number") };
-        assert_eq!(connection.offer(&Bytes::from_static(b"a diff"), room), Offered::Behind);
-        assert!(!connection.is_flushed());
-        // The room it missed comes back once everything else has left.
-        let (mut reading, caught_up) = (client, connection.clone());
-        let mut bytes = vec![0; 64 * 1024];
-        let missed = async {
-            loop {
-                caught_up.socket().writable().await.expect("open");
-                if let Some(room) = caught_up.flush() {
-                    return room;
-                }
-            }
-        };
-        tokio::pin!(missed);
-        loop {
-            tokio::select! {
-                count = reading.read(&mut bytes) => assert!(count.expect("reads") > 0),
-                missed = &mut missed => {
-                    assert_eq!(missed, room);
-                    break;
-                }
-            }
-        }
     }
 }

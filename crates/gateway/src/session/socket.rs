@@ -1,12 +1,15 @@
 //! A browser's socket, of whichever kind: what `connection`, `io` and the session ask of it.
-//! Invariant: nothing here waits but `readable` and `writable`; a full or empty socket says `WouldBlock`.
+//! Invariant: nothing here waits but `writable` and `filled`; a full or empty socket says `WouldBlock`. Every
+//! readiness is charged to its task's budget: no loop around one keeps a thread, whatever the other end does.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop;
 use tokio_rustls::server::TlsStream;
 
 use super::tls_socket::TlsSocket;
@@ -71,13 +74,19 @@ impl Socket {
         }
     }
 
-    /// Whether there is something to read already, of which the kernel does not know.
-    pub(crate) fn has_unread(&self) -> bool {
-        matches!(self, Self::Tls(socket) if socket.has_unread())
-    }
-
     /// Ready once there may be something to read.
     pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // The kernel does not know of that.
+            Self::Tls(socket) if socket.has_unread() => {
+                ready!(coop::poll_proceed(context)).made_progress();
+                Poll::Ready(Ok(()))
+            }
+            _ => self.poll_filled(context),
+        }
+    }
+
+    fn poll_filled(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(context),
             Self::Unix(stream) => stream.poll_read_ready(context),
@@ -85,18 +94,30 @@ impl Socket {
         }
     }
 
-    /// Waits until there may be something to read.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        std::future::poll_fn(|context| self.poll_read_ready(context)).await
+    /// Waits until the kernel may have something to `skip`.
+    pub(crate) async fn filled(&self) -> io::Result<()> {
+        poll_fn(|context| self.poll_filled(context)).await
+    }
+
+    /// Takes what the kernel has, and forgets it without so much as decrypting it.
+    pub(crate) fn skip(&self) -> io::Result<usize> {
+        let mut scrap = [0; 4096];
+        match self {
+            Self::Tcp(stream) => stream.try_read(&mut scrap),
+            Self::Unix(stream) => stream.try_read(&mut scrap),
+            Self::Tls(socket) => socket.stream().try_read(&mut scrap),
+        }
     }
 
     /// Waits until the kernel may take something.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.writable().await,
-            Self::Unix(stream) => stream.writable().await,
-            Self::Tls(socket) => socket.stream().writable().await,
-        }
+        // The streams' own `writable` costs no budget.
+        poll_fn(|context| match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
+            Self::Unix(stream) => stream.poll_write_ready(context),
+            Self::Tls(socket) => socket.stream().poll_write_ready(context),
+        })
+        .await
     }
 
     /// Says that nothing more will be written.

@@ -57,18 +57,22 @@ impl TlsSocket {
     }
 
     fn push(&self, session: &mut ServerConnection) -> io::Result<bool> {
+        let pushed = self.push_all(session);
+        // A broken line is owed nothing: it takes nothing any more, and who waited for that would wait for ever.
+        self.owes.store(matches!(pushed, Ok(false)), Ordering::Relaxed);
+        pushed
+    }
+
+    /// `false`: the kernel takes no more.
+    fn push_all(&self, session: &mut ServerConnection) -> io::Result<bool> {
         while session.wants_write() {
             match session.write_tls(&mut Wire(&self.stream)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.owes.store(true, Ordering::Relaxed);
-                    return Ok(false);
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        self.owes.store(false, Ordering::Relaxed);
         Ok(true)
     }
 
