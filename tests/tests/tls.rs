@@ -1,13 +1,18 @@
 //! A gateway that speaks TLS itself, with no proxy in front.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use support::{Certificate, Gateway, LegacyPage, PATIENCE, Page, Room, eventually, run_slotcast};
+use support::{
+    Certificate, ClientKeys, Gateway, LegacyPage, PATIENCE, Page, Room, eventually, masked_frame,
+    run_slotcast,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The gateway's own address: what it is asked through elsewhere only leads there.
@@ -94,6 +99,39 @@ async fn handshakes_that_never_end_take_the_place_of_nobody_elses() {
     )
     .await;
     assert!(is_ended(&mut silent[0], PATIENCE).await);
+}
+
+#[tokio::test]
+async fn who_only_changes_keys_is_closed_with_1008_and_nobody_waits_for_it() {
+    let certificate = Certificate::new().await;
+    let gateway = Gateway::builder().with_tls(&certificate).start().await;
+    let room = Room::tomorrow_of(1);
+    let alice = Page::watching(&gateway, "alice", &room).await;
+    let (addr, keys) = (own_addr(&gateway), Arc::new(ClientKeys::default()));
+    let mut config = ClientConfig::clone(&certificate.client());
+    config.key_log = keys.clone();
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let name = ServerName::from(addr.ip());
+    let mut flooder = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let upgrade = format!(
+        "GET /ws HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    flooder.write_all(upgrade.as_bytes()).await.unwrap();
+    flooder.write_all(&masked_frame(0x81, room.frame("subscribe").to_string().as_bytes())).await.unwrap();
+    let mut answers = Vec::new();
+    while !String::from_utf8_lossy(&answers).contains("snapshot") {
+        assert_ne!(timeout(PATIENCE, flooder.read_buf(&mut answers)).await.unwrap().unwrap(), 0);
+    }
+    let flood = keys.flood(2, 5000);
+    let flooding = tokio::spawn(async move { flooder.get_mut().0.write_all(&flood).await });
+    alice.select(&room, "10:00").await.assert_ok("selected");
+    let closed = "slotcast_connections_closed_total{code=\"1008\"}";
+    eventually("it is closed", PATIENCE, async || (gateway.metric(closed).await == 1.0).then_some(())).await;
+    // The end may come before all of it was sent.
+    drop(timeout(PATIENCE, flooding).await.expect("the connection ends"));
+    alice.eventually_active(&room, &["10:00"]).await;
+    alice.settle().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, KeyLog, NoKeyLog, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::*;
@@ -31,13 +31,21 @@ fn loaded(folder: &TempDir) -> Result<CertifiedKey, CertificateProblem> {
 
 /// Both ends of a connection whose handshake is over.
 pub(crate) async fn tls_pair() -> (server::TlsStream<TcpStream>, client::TlsStream<TcpStream>) {
+    tls_pair_telling(Arc::new(NoKeyLog)).await
+}
+
+/// The same; the client tells its keys.
+pub(crate) async fn tls_pair_telling(
+    keys: Arc<dyn KeyLog>,
+) -> (server::TlsStream<TcpStream>, client::TlsStream<TcpStream>) {
     let served = loaded(&made()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(served.cert[0].clone()).unwrap();
     let provider = || Arc::new(ring::default_provider());
     let client =
         ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    client.key_log = keys;
     let server =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let server = server

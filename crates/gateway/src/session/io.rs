@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
+use super::connection::{CloseCode, Connection};
 use super::fragments::Fragments;
 
 /// A connection's byte streams, for its session alone.
@@ -44,15 +44,21 @@ impl AsyncRead for SocketIo {
         let before = buffer.filled().len();
         loop {
             ready!(connection.socket().poll_read_ready(context))?;
-            match connection.socket().try_read(buffer.initialize_unfilled()) {
+            let read = connection.socket().try_read(buffer.initialize_unfilled());
+            connection.mind_debts();
+            match read {
                 Ok(count) => {
-                    connection.mind_debts();
                     buffer.advance(count);
                     fragments.read(&buffer.filled()[before..]);
                     connection.touch();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                    // Wakes the session, which reads no more.
+                    connection.close(CloseCode::Policy);
+                    return Poll::Pending;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }

@@ -3,6 +3,7 @@
 mod connection;
 mod fragments;
 mod io;
+mod overhead;
 mod registry;
 mod socket;
 mod state;

@@ -10,10 +10,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 
+use super::overhead::Overhead;
+
 /// A connected socket whose handshake is over.
 pub struct TlsSocket {
     stream: TcpStream,
     session: Mutex<ServerConnection>,
+    overhead: Mutex<Overhead>,
     /// Encrypted bytes wait for the kernel.
     owes: AtomicBool,
     /// Decrypted bytes that wait to be read.
@@ -26,7 +29,8 @@ impl From<TlsStream<TcpStream>> for TlsSocket {
         // A broken session says so at the first read.
         let unread = session.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read());
         let owes = AtomicBool::new(session.wants_write());
-        Self { stream, session: Mutex::new(session), owes, unread: AtomicUsize::new(unread) }
+        let (session, overhead) = (Mutex::new(session), Mutex::new(Overhead::new()));
+        Self { stream, session, overhead, owes, unread: AtomicUsize::new(unread) }
     }
 }
 
@@ -81,30 +85,37 @@ impl TlsSocket {
         self.unread.load(Ordering::Relaxed) > 0
     }
 
+    /// Reads what is there, but asks the kernel once at most, and says `WouldBlock` where that said nothing: who
+    /// has something to write waits meanwhile, with locks of others in hand. `QuotaExceeded`: see `Overhead`.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut session = self.session.lock();
-        loop {
-            match session.reader().read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-                Ok(count) => {
-                    let left = self.unread.load(Ordering::Relaxed).saturating_sub(count);
-                    self.unread.store(left, Ordering::Relaxed);
-                    return Ok(count);
-                }
-            }
-            session.read_tls(&mut Wire(&self.stream))?;
-            match session.process_new_packets() {
-                Ok(state) => self.unread.store(state.plaintext_bytes_to_read(), Ordering::Relaxed),
-                Err(error) => {
-                    // The alert tells the other end why; it matters no more than that.
-                    let _ = self.push(&mut session);
-                    return Err(io::Error::new(ErrorKind::InvalidData, error));
-                }
-            }
-            // Its keys may have been changed, which wants an answer.
-            self.push(&mut session)?;
+        match self.take_unread(&mut session, buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            taken => return taken,
         }
+        let arrived = session.read_tls(&mut Wire(&self.stream))?;
+        let said = match session.process_new_packets() {
+            Ok(state) => state.plaintext_bytes_to_read(),
+            Err(error) => {
+                // The alert tells the other end why; it matters no more than that.
+                let _ = self.push(&mut session);
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+        };
+        self.unread.store(said, Ordering::Relaxed);
+        // Its keys may have been changed, which wants an answer.
+        self.push(&mut session)?;
+        if !self.overhead.lock().allows(arrived, said) {
+            return Err(ErrorKind::QuotaExceeded.into());
+        }
+        self.take_unread(&mut session, buffer)
+    }
+
+    fn take_unread(&self, session: &mut ServerConnection, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = session.reader().read(buffer)?;
+        let left = self.unread.load(Ordering::Relaxed).saturating_sub(count);
+        self.unread.store(left, Ordering::Relaxed);
+        Ok(count)
     }
 
     /// Says that this is the end, so that it cannot be taken for a cut line.
