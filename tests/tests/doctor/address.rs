@@ -169,6 +169,52 @@ async fn gateways_that_do_not_share_their_stores_are_found_by_a_race() {
         .await;
 }
 
+/// AppointEase's settings: days of the week, 0 is Sunday; from, to.
+fn opening(days: &[u32], from: &str, to: &str) -> String {
+    let day = |(at, day): (usize, &u32)| format!("i:{at};i:{day};");
+    let listed: String = days.iter().enumerate().map(day).collect();
+    let count = days.len();
+    format!(
+        "DELETE FROM wp_options; INSERT INTO wp_options (option_name, option_value) VALUES ('appointease_options', \
+         'a:3:{{s:12:\"working_days\";a:{count}:{{{listed}}}s:10:\"start_time\";s:5:\"{from}\";\
+         s:8:\"end_time\";s:5:\"{to}\";}}')"
+    )
+}
+
+/// Days off, so many days from today.
+fn blackout(first: u32, last: u32) -> String {
+    let (first, last) = (support::in_days(first.into()), support::in_days(last.into()));
+    format!("INSERT INTO wp_appointease_blackouts VALUES ('{first}', '{last}')")
+}
+
+#[tokio::test]
+async fn the_race_is_held_where_the_sites_settings_leave_it_open() {
+    let maria = support::MariaDb::start().await;
+    maria.wordpress_options().await;
+    maria.appointments().await;
+    maria.run("CREATE TABLE wp_appointease_blackouts (start_date DATE, end_date DATE)").await;
+    const EVERY: [u32; 7] = [0, 1, 2, 3, 4, 5, 6];
+    let mut all = EVERY.to_vec();
+    // Where the doctor begins to look: in the middle of the 400 days that can be booked.
+    let middle = support::in_days(200).parse::<jiff::civil::Date>().unwrap().weekday();
+    all.retain(|day| *day != u32::try_from(middle.to_sunday_zero_offset()).unwrap());
+    let untested = ("address.race warning", "was not tested");
+    for (what, settings, expected) in [
+        ("by day", opening(&EVERY, "09:00", "17:00"), &[][..]),
+        ("an hour a day", opening(&EVERY, "22:00", "23:00"), &[]),
+        ("a day off each week", opening(&all, "09:00", "17:00"), &[]),
+        ("a month off", format!("{}; {}", opening(&all, "09:00", "17:00"), blackout(190, 230)), &[]),
+        ("never open", blackout(0, 500), &[untested]),
+    ] {
+        println!("{what}");
+        maria.run(&format!("DELETE FROM wp_appointease_blackouts; {settings}")).await;
+        let gateway = gateway().with("mysql.url", maria.url()).start().await;
+        gateway.eventually_ready().await;
+        // No store is named here: where the address leads is what is looked at.
+        assert_troubles(&visit(), &gateway.ws_url(), expected).await;
+    }
+}
+
 #[tokio::test]
 async fn a_gateway_that_takes_no_writes_is_named() {
     let mut redis = support::RedisServer::start().await;
