@@ -103,8 +103,37 @@ async fn a_form_without_a_client_and_with_the_time_in_its_date_books_too() {
     let booked = act(&legacy, nameless.clone()).await;
     assert_eq!(booked["booking_confirmed"], true, "{booked}");
     assert_eq!(act(&legacy, nameless.clone()).await, booked);
-    nameless["email"] = json!("another@example.com");
-    assert_eq!(act(&legacy, nameless).await["status"], "slot_booked");
+    // The same as JSON, where numbers are numbers.
+    nameless["service_id"] = json!(1);
+    let again = legacy.heartbeat_json(json!({"appointease_booking": nameless})).await;
+    assert_eq!(again.json["appointease_booking"], booked);
+}
+
+#[tokio::test]
+async fn nobody_finds_out_by_guessing_who_booked_a_slot() {
+    let gateway = Gateway::start().await;
+    let room = Room::tomorrow_of(3);
+    let legacy = LegacyPage::of(&gateway);
+    let hers = form(&room, SLOT, "");
+    assert_eq!(act(&legacy, hers.clone()).await["booking_confirmed"], true);
+    let stranger = json!({"firstName": "Zoe", "lastName": "", "email": "zoe@example.com", "phone": ""});
+    let mut foreign = hers.clone();
+    foreign.as_object_mut().unwrap().extend(stranger.as_object().unwrap().clone());
+    let told = act(&legacy, foreign).await;
+    assert_eq!(told["status"], "slot_booked", "{told}");
+    for (field, value) in [
+        ("email", "zoe@example.com"),
+        ("firstName", "Zoe"),
+        ("lastName", ""),
+        ("phone", ""),
+        ("phone", "555"),
+        ("notes", "a guess"),
+        ("service_id", "2"),
+    ] {
+        let mut guess = hers.clone();
+        guess[field] = json!(value);
+        assert_eq!(act(&legacy, guess).await, told, "{field} {value}");
+    }
 }
 
 #[tokio::test]

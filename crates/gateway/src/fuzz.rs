@@ -240,12 +240,13 @@ fn check_heartbeat(fields: &Map<String, Value>) {
 /// A booking under either set of names, with the key and client that it has where it names none.
 fn check_booking(fields: &Map<String, Value>) {
     let ours = booking::as_ours(fields.clone());
-    check_client(&booking::client_of_form(&ours));
-    if let Ok(hold) = legacy::hold(&ours, &NAMELESS)
-        && let Some(client) = &hold.client
-    {
-        let key: Result<IdempotencyKey, _> = booking::key_of_form(client, hold.slot, &ours).parse();
-        assert!(key.is_ok());
+    check_client(&booking::client_of_email(&ours));
+    if let Ok(legacy::HoldForm { client, slot }) = legacy::hold(&ours, &NAMELESS) {
+        for client in [client, None] {
+            let (client, key) = booking::sender_of_form(client, slot, &ours);
+            check_client(&client);
+            assert!(key.parse::<IdempotencyKey>().is_ok());
+        }
     }
     match booking::read(&ours) {
         Err(wrong) => assert!(!wrong.is_empty() && wrong.values().all(|sentence| !sentence.is_empty())),

@@ -52,8 +52,7 @@ async fn confirm(
     sender: &Sender,
 ) -> Result<Booking, RequestError> {
     let HoldForm { client, slot } = legacy::hold(&form, sender)?;
-    let client = client.unwrap_or_else(|| booking::client_of_form(&form));
-    let key = booking::key_of_form(&client, slot, &form);
+    let (client, key) = booking::sender_of_form(client, slot, &form);
     form.insert("idempotency_key".into(), key.into());
     let form = booking::read(&form).map(|form| BookingForm { key: form.key.of_form(), ..form });
     services.commands.confirm(origin, &client, slot, form).await.outcome()

@@ -219,7 +219,7 @@ pub(super) async fn book(mut call: Call) -> Response {
     }
     let outcome = async {
         let HoldForm { client, slot } = call.hold()?;
-        let client = client.unwrap_or_else(|| booking::client_of_form(&call.fields));
+        let client = client.unwrap_or_else(|| booking::client_of_email(&call.fields));
         let form = booking::read(&call.fields);
         let booked = call.commands().confirm(call.origin, &client, slot, form).await.outcome()?;
         Ok(json!({

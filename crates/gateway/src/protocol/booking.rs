@@ -163,19 +163,46 @@ pub fn as_ours(mut fields: Map<String, Value>) -> Map<String, Value> {
     fields
 }
 
-/// The key of a booking whose page sends none: the page sends the same form again with each beat until it is answered.
-pub fn key_of_form(client: &ClientId, slot: Slot, fields: &Map<String, Value>) -> String {
-    let email = fields.get("email").and_then(Value::as_str).map(str::trim).unwrap_or_default();
+/// Who books by a form of a page that sends no key, and the key: the page sends the same form again with each
+/// beat until it is answered. Where the form names no client, all that it says of customer and slot is the
+/// secret that it is known by: one that differs in anything is another's, who is not told whose the slot is.
+pub fn sender_of_form(
+    client: Option<ClientId>,
+    slot: Slot,
+    fields: &Map<String, Value>,
+) -> (ClientId, String) {
     let (date, employee_id) = (slot.room.date, slot.room.employee_id);
-    // None of these but the last can hold a space.
-    let digest = Sha256::digest(format!("{client} {date} {} {employee_id} {email}", slot.time));
-    format!("form-{digest:x}")
+    if let Some(client) = client {
+        let email = text_of(fields, "email");
+        // None of these but the last can hold a space.
+        let digest = Sha256::digest(format!("{client} {date} {} {employee_id} {email}", slot.time));
+        return (client, format!("form-{digest:x}"));
+    }
+    let mut hash = Sha256::new_with_prefix(format!("{date} {} {employee_id}", slot.time));
+    let service = fields.get("service_id").and_then(whole_number).unwrap_or_default().to_string();
+    for part in
+        ["name", "email", "phone", "notes"].map(|name| text_of(fields, name)).into_iter().chain([&*service])
+    {
+        // With their lengths, so that no two forms look alike.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    (named(digest), format!("form-{digest:x}"))
 }
 
-/// Who books where no client is named: the same for one e-mail address, so that each customer's keys are a space of its own.
-pub fn client_of_form(fields: &Map<String, Value>) -> ClientId {
-    let email = fields.get("email").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-    let name = format!("form_{:x}", Sha256::digest(email));
+/// Who books with a key of the page's own and names no client: the same for one e-mail address, so that each
+/// customer's keys are a space of its own.
+pub fn client_of_email(fields: &Map<String, Value>) -> ClientId {
+    named(Sha256::digest(text_of(fields, "email")))
+}
+
+fn text_of<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
+    fields.get(name).and_then(Value::as_str).map(str::trim).unwrap_or_default()
+}
+
+fn named(digest: impl std::fmt::LowerHex) -> ClientId {
+    let name = format!("form_{digest:x}");
     name.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits are allowed in a client_id"))
 }
 
