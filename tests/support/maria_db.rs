@@ -20,17 +20,6 @@ use crate::{PATIENCE, ReservedPort};
 /// Generous, so that a frozen machine is not taken for a frozen MariaDB.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// As WordPress 6.1 creates it (`wp_get_db_schema` in `wp-admin/includes/schema.php`).
-const WORDPRESS_OPTIONS: &str = "CREATE TABLE wp_options (
-    option_id bigint(20) unsigned NOT NULL auto_increment,
-    option_name varchar(191) NOT NULL default '',
-    option_value longtext NOT NULL,
-    autoload varchar(20) NOT NULL default 'yes',
-    PRIMARY KEY  (option_id),
-    UNIQUE KEY option_name (option_name),
-    KEY autoload (autoload)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci";
-
 /// A running (or killed) `mariadbd`.
 #[derive(Debug)]
 pub struct MariaDb {
@@ -114,12 +103,12 @@ impl MariaDb {
 
     /// Creates `wp_options` as WordPress does, empty.
     pub async fn wordpress_options(&self) {
-        self.run(WORDPRESS_OPTIONS).await;
+        self.run(include_str!("../../config/mariadb/options.sql")).await;
     }
 
     /// Creates `wp_appointease_appointments` as AppointEase does, empty.
     pub async fn appointments(&self) {
-        self.run(include_str!("../peers/appointments.sql")).await;
+        self.run(include_str!("../../config/mariadb/appointments.sql")).await;
     }
 
     /// Ends it at once, as a crash does: what was committed is kept. It stays away.

@@ -7,8 +7,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::{
-    Certificate, Gateway, NodeFolder, PATIENCE, Page, RedisServer, eventually, run_slotcast, slotcast_binary,
-    yaml,
+    Certificate, Gateway, LegacyPage, MariaDb, NodeFolder, PATIENCE, Page, RedisServer, Room, eventually,
+    run_slotcast, slotcast_binary, yaml,
 };
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -157,12 +157,8 @@ async fn the_dockerfile_has_no_instruction_that_docker_does_not_know_and_its_use
     assert!(user.split(':').all(|number| number.parse::<u32>().is_ok_and(|number| number > 0)), "{user}");
 }
 
-#[tokio::test]
-async fn the_compose_file_configures_a_gateway_and_mounts_what_is_there() {
-    let file = repository("config/compose.yaml");
-    let compose = yaml(&file).await;
-    let text = compose.to_string();
-    let variables = compose["services"]["slotcast"]["environment"].as_object().unwrap();
+/// The variables that the compose file gives a service; what it asks for is `secret`.
+fn variables(compose: &Value, service: &str) -> Vec<(String, String)> {
     let filled = |value: &Value| {
         let value = value.as_str().expect("a text");
         match (value.find("${"), value.find('}')) {
@@ -170,8 +166,16 @@ async fn the_compose_file_configures_a_gateway_and_mounts_what_is_there() {
             _ => value.to_owned(),
         }
     };
-    let environment: Vec<(String, String)> =
-        variables.iter().map(|(name, value)| (name.clone(), filled(value))).collect();
+    let named = compose["services"][service]["environment"].as_object().expect("variables");
+    named.iter().map(|(name, value)| (name.clone(), filled(value))).collect()
+}
+
+#[tokio::test]
+async fn the_compose_file_configures_a_gateway_and_mounts_what_is_there() {
+    let file = repository("config/compose.yaml");
+    let compose = yaml(&file).await;
+    let text = compose.to_string();
+    let environment = variables(&compose, "slotcast");
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let output = run_slotcast(&["check-config"], &environment).await;
@@ -181,10 +185,11 @@ async fn the_compose_file_configures_a_gateway_and_mounts_what_is_there() {
 
     let seconds = |text: &str| text.trim_end_matches('s').parse::<u64>().unwrap();
     let grace = seconds(compose["services"]["slotcast"]["stop_grace_period"].as_str().unwrap());
-    let drain = seconds(variables["SLOTCAST_SERVER_DRAIN_SECS"].as_str().unwrap());
+    let (_, drain) = environment.iter().find(|(name, _)| *name == "SLOTCAST_SERVER_DRAIN_SECS").unwrap();
+    let drain = seconds(drain);
     assert!(grace > drain, "Docker kills after {grace} s what may take {drain} s");
     assert!(text.contains("./redis.conf:") && file.with_file_name("redis.conf").exists());
-    for name in variables.keys() {
+    for (name, _) in environment {
         let lines = fs::read_to_string(&file).unwrap();
         let at = lines.lines().position(|line| line.trim().starts_with(&format!("{name}:"))).unwrap();
         assert!(lines.lines().nth(at - 1).unwrap().trim().starts_with('#'), "{name} is not explained");
@@ -192,13 +197,63 @@ async fn the_compose_file_configures_a_gateway_and_mounts_what_is_there() {
 }
 
 #[tokio::test]
-async fn redis_takes_the_configuration_that_the_compose_file_mounts() {
-    let text = fs::read_to_string(repository("config/redis.conf")).unwrap();
+async fn what_the_compose_file_starts_takes_bookings_and_survives_its_redis() {
+    let file = repository("config/compose.yaml");
+    let compose = yaml(&file).await;
+    let of_maria = &compose["services"]["mariadb"];
+    let words = of_maria["command"].as_array().expect("words");
+    let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+    let maria = MariaDb::start_with(&words).await;
+    // As the image does at its first start.
+    let mounted = of_maria["volumes"].as_array().expect("volumes").iter().filter_map(Value::as_str);
+    let played = mounted.filter_map(|volume| volume.strip_suffix(":/docker-entrypoint-initdb.d:ro"));
+    for folder in played {
+        for script in fs::read_dir(file.with_file_name(folder)).expect("the folder is there") {
+            maria.run(&fs::read_to_string(script.unwrap().path()).unwrap()).await;
+        }
+    }
+    let redis = redis_as_configured().await;
+    let flags: Vec<String> = redis.run(&["CONFIG", "GET", "notify-keyspace-events"]).await;
+    assert!("Kg$xe".chars().all(|flag| flags[1].contains(flag)), "{flags:?}");
+
+    let mut gateway = Gateway::builder();
+    let own = variables(&compose, "slotcast");
+    for (name, value) in &own {
+        gateway = gateway.environment(name, value);
+    }
+    let gateway = gateway.redis_at(&redis.url()).with("mysql.url", maria.url()).start().await;
+    gateway.eventually_well_with_mysql().await;
+    let (room, rest) = (Room::tomorrow_of(3), LegacyPage::of(&gateway));
+    let booked = rest.rest_post("/appointments", room.booking("10:00", "a")).await;
+    assert_eq!(booked.status, 200, "{booked:?}");
+    redis.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    eventually("MySQL keeps selections", PATIENCE, async || {
+        let fields = room.fields(&[("time", "11:00"), ("client_id", "alice")]);
+        let selected = rest.rest_post("/slots/select", fields).await;
+        (selected.status == 200 && selected.json["storage"] == "mysql").then_some(())
+    })
+    .await;
+    let booked = rest.rest_post("/appointments", room.booking("12:00", "b")).await;
+    assert_eq!(booked.status, 200, "{booked:?}");
+    assert!(gateway.log_events("mysql_table_warning").is_empty());
+
+    // The account that the gateway is given is the one that is made.
+    let made = variables(&compose, "mariadb");
+    let value = |of: &[(String, String)], name: &str| {
+        of.iter().find(|(named, _)| named == name).map(|(_, value)| value.clone()).expect("it is set")
+    };
+    let [user, password, database] =
+        ["USER", "PASSWORD", "DATABASE"].map(|name| value(&made, &format!("MARIADB_{name}")));
+    let url = format!("mysql://{user}:{password}@mariadb:3306/{database}");
+    assert_eq!(value(&own, "SLOTCAST_MYSQL_URL"), url);
+}
+
+/// With the lines of the file that the compose file mounts.
+async fn redis_as_configured() -> RedisServer {
+    let text = fs::read_to_string(repository("config/redis.conf")).expect("a configuration");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let options: Vec<String> = lines.map(|line| format!("--{line}")).collect();
     let words: Vec<&str> =
         options.iter().flat_map(|option| option.split_once(' ').map(<[&str; 2]>::from)).flatten().collect();
-    let redis = RedisServer::start_with(&words).await;
-    let flags: Vec<String> = redis.run(&["CONFIG", "GET", "notify-keyspace-events"]).await;
-    assert!("Kg$xe".chars().all(|flag| flags[1].contains(flag)), "{flags:?}");
+    RedisServer::start_with(&words).await
 }

@@ -2,7 +2,9 @@
 
 use std::process::Output;
 
-use support::{Gateway, MariaDb, PATIENCE, Page, RedisServer, Room, WordPress, eventually, run_slotcast};
+use support::{
+    Gateway, LegacyPage, MariaDb, PATIENCE, Page, RedisServer, Room, WordPress, eventually, run_slotcast,
+};
 
 async fn migrate(url: &str, args: &[&str]) -> Output {
     run_slotcast(&[&["migrate"], args].concat(), &[("SLOTCAST_MYSQL_URL", url)]).await
@@ -112,6 +114,38 @@ async fn what_makes_a_database_slow_or_useless_is_said_at_the_start_and_by_migra
     for event in ["appointments_index_missing", "mysql_binlog_statement", "mysql_table_warning"] {
         assert!(gateway.log_events(event).is_empty(), "{event}");
     }
+}
+
+#[tokio::test]
+async fn in_a_database_without_the_sites_tables_the_log_says_what_to_do() {
+    let (maria, redis) = (MariaDb::start().await, RedisServer::start().await);
+    let gateway = Gateway::builder().redis_at(&redis.url()).with("mysql.url", maria.url()).start().await;
+    let warnings = eventually("both tables are missed", PATIENCE, async || {
+        Some(gateway.log_events("mysql_table_warning")).filter(|warnings| warnings.len() == 2)
+    })
+    .await;
+    for (warning, table) in warnings.iter().zip(["wp_options", "wp_appointease_appointments"]) {
+        let said = warning["message"].as_str().unwrap();
+        assert!(
+            said.contains(&format!("there is no table {table}")) && said.contains("wp-config.php"),
+            "{said}"
+        );
+    }
+    let (room, rest) = (Room::tomorrow_of(1), LegacyPage::of(&gateway));
+    let refused = rest.rest_post("/appointments", room.booking("10:00", "k")).await;
+    refused.assert_rest_error(503, "store_unavailable");
+    let reason = gateway.logs().eventually_event("booking_failed").await["reason"].clone();
+    let reason = reason.as_str().unwrap();
+    assert!(reason.contains("no table wp_appointease_appointments") && reason.contains("doctor"), "{reason}");
+
+    redis.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let down = eventually("MySQL cannot step in", PATIENCE, async || {
+        let down = gateway.log_events("store_down");
+        down.into_iter().find(|down| down["storage"] == "mysql")
+    })
+    .await;
+    let error = down["error"].as_str().unwrap();
+    assert!(error.contains("wp_options' doesn't exist") && error.contains("slotcast doctor"), "{error}");
 }
 
 #[tokio::test]

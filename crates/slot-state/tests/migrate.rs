@@ -299,7 +299,7 @@ async fn the_guard_fits_every_table_of_appointments_and_only_where_it_is_asked_f
     for (made_by, table, configured) in [
         (include_str!("../../../tests/peers/appointments_sparse.sql"), "wp_appointments", None),
         (include_str!("../../../tests/peers/appointments_demanding.sql"), AUTO, None),
-        (include_str!("../../../tests/peers/appointments.sql"), AUTO, Some(AUTO)),
+        (include_str!("../../../config/mariadb/appointments.sql"), AUTO, Some(AUTO)),
     ] {
         let maria = MariaDb::start().await;
         maria.wordpress_options().await;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::schema::{ALTER, Existing, ExistingTable, Plan, VIEW, Wanted, Warning, quoted};
+use super::schema::{ALTER, Existing, ExistingTable, Plan, VIEW, WHOSE_TABLES, Wanted, Warning, quoted};
 
 /// What a table of appointments has; without one of these it is something else.
 pub(super) const APPOINTMENT: [&str; 6] =
@@ -54,7 +54,10 @@ impl Plan {
     pub(super) fn guard_bookings(&mut self, wanted: &Wanted, existing: &Existing) {
         let Some((name, table)) = wanted.appointments_in(existing) else {
             let name = &wanted.appointments[0];
-            self.warn(format!("there is no table {name}: until there is one, bookings are refused"));
+            self.warn(format!(
+                "there is no table {name}: until there is one, bookings are refused; AppointEase makes it where it is \
+                 activated, or mysql.appointments_table names another; {WHOSE_TABLES}"
+            ));
             return;
         };
         let missing: Vec<_> =

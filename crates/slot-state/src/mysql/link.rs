@@ -70,7 +70,10 @@ impl From<Trouble> for StoreError {
             Trouble::Conflict | Trouble::Duplicate => StoreError::Timeout,
             // Somebody changed a table: no other store need step in for that.
             Trouble::NoTable { why, code: Some(NO_COLUMN | NO_DEFAULT) } => StoreError::Strange(why),
-            Trouble::NoTable { why, .. } | Trouble::Refused { why, .. } => StoreError::Refusing(why),
+            Trouble::NoTable { why, code: Some(_) } => {
+                StoreError::Refusing(format!("{why}; `slotcast doctor` says what to do"))
+            }
+            Trouble::NoTable { why, code: None } | Trouble::Refused { why, .. } => StoreError::Refusing(why),
             Trouble::Value { column, code } => {
                 let column = column.unwrap_or_default();
                 StoreError::Strange(format!("error {code}: a value does not fit the column {column}"))

@@ -91,6 +91,8 @@ pub(crate) struct MySqlStore {
     /// What they lack.
     tables_lack: RwLock<Option<String>>,
     sweep_every: Duration,
+    /// Of its last sweep the log says that it failed.
+    down_is_said: AtomicBool,
     /// This process' name in the rows it writes.
     gateway: String,
     /// The storage epoch believed in.
@@ -144,6 +146,7 @@ impl MySqlStore {
             tables_seen: AtomicBool::new(false),
             tables_lack: RwLock::default(),
             sweep_every: config.sweep_every,
+            down_is_said: AtomicBool::new(false),
             gateway: format!("{:016x}", rand::random::<u64>()),
             epoch: AtomicU64::new(0),
             seq: AtomicU64::new(1),

@@ -21,6 +21,10 @@ const CLIENT_ID_LENGTH: u64 = 128;
 /// Stands for the engine of what is no table.
 pub(super) const VIEW: &str = "a view";
 
+/// What to look at where a table of the site's is missing.
+pub(super) const WHOSE_TABLES: &str =
+    "is mysql.url the site's database, and mysql.table_prefix the $table_prefix of its wp-config.php?";
+
 /// What MySQL asks for an `ALTER TABLE`; MariaDB is content with the first.
 pub(super) const ALTER: [&str; 3] = ["ALTER", "CREATE", "INSERT"];
 
@@ -328,7 +332,8 @@ impl Plan {
         let name = wanted.options();
         match existing.tables.get(&name) {
             None => self.warn(format!(
-                "there is no table {name}, where selections are kept: is mysql.table_prefix right?"
+                "there is no table {name}, where selections are kept: until there is one they are refused wherever Redis \
+                 does not keep them; {WHOSE_TABLES}"
             )),
             Some(options) if !options.engine.eq_ignore_ascii_case("InnoDB") => self.warn(format!(
                 "{name} is kept by {}: changes that several make at one time may be lost",

@@ -178,10 +178,12 @@ impl MySqlStore {
         *self.error.lock() = error.as_ref().map(ToString::to_string);
         let well = error.is_none() && self.tables_seen.load(Ordering::Acquire);
         let now = Storage { mode: StorageMode::Mysql, writable: well, flowing: well };
-        if before == now {
+        let was_said = self.down_is_said.swap(error.is_some(), Ordering::Relaxed);
+        if before != now {
+            self.storage.send_replace(now);
+        } else if error.is_none() || was_said {
             return;
         }
-        self.storage.send_replace(now);
         match &error {
             Some(error) => {
                 if self.alone {
@@ -191,6 +193,8 @@ impl MySqlStore {
             }
             None => tracing::info!(event = "store_up", storage = "mysql"),
         }
-        self.picture.storage_changed(now);
+        if before != now {
+            self.picture.storage_changed(now);
+        }
     }
 }

@@ -43,7 +43,11 @@ impl MySqlStore {
     ) -> Result<Tried, Fault> {
         self.check_tables()?;
         let Some(appointments) = self.appointments(until).await? else {
-            return Err(Trouble::no_table("there is no table of appointments").into());
+            let why = format!(
+                "there is no table {}: AppointEase makes it where it is activated; `slotcast doctor` says what to do",
+                self.appointments_names[0]
+            );
+            return Err(Trouble::no_table(why).into());
         };
         if !appointments.is_transactional {
             let why = format!("{} knows no transactions", appointments.table);

@@ -1,4 +1,5 @@
--- The table of appointments as the AppointEase plugin creates it.
+-- The table of appointments as the AppointEase plugin creates it: slotcast books in it.
+-- Played by compose.yaml into an empty database, by tests and benchmarks.
 CREATE TABLE wp_appointease_appointments (
     id bigint(20) unsigned NOT NULL AUTO_INCREMENT,
     name varchar(100) NOT NULL,
