@@ -114,7 +114,7 @@ impl WebServer {
     pub async fn caddy(gateway: SocketAddr) -> Self {
         let port = ReservedPort::new();
         let (snippet, _site) = CADDY.split_once("\nwww.example.com {").expect("the example's site");
-        let around = "{\n admin off\n auto_https off\n}\nimport @DIR@/slotcast.conf\nhttp://127.0.0.1:@PORT@ {\n \
+        let around = "{\n admin off\n auto_https off\n}\nimport @DIR@/slotcast.conf\nhttp://127.0.0.1:@PORT@ {\n bind 127.0.0.1\n \
                       import slotcast\n respond 404\n}\n";
         let folder = laid_out(&port, around, "", snippet, gateway);
         let mut caddy = Command::new("caddy");
