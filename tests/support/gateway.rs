@@ -24,7 +24,7 @@ use crate::{Bridge, Certificate, PATIENCE, RedisServer};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a gateway may take to stop: `drain_secs` and some.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-const LIMITS: [&str; 8] = [
+const LIMITS: [&str; 9] = [
     "max_connections",
     "max_connections_per_address",
     "max_rooms_per_connection",
@@ -32,6 +32,7 @@ const LIMITS: [&str; 8] = [
     "bytes_per_second",
     "writes_per_second",
     "writes_per_second_per_address",
+    "new_rooms_per_second_per_address",
     "max_holds_per_address",
 ];
 

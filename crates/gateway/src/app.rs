@@ -310,6 +310,10 @@ impl Watcher for Watching {
         self.hub.live_rooms()
     }
 
+    fn is_live(&self, room: Room) -> bool {
+        self.hub.is_live(room)
+    }
+
     fn read_anew(&self) {
         self.hub.read_anew();
     }

@@ -101,16 +101,17 @@ impl Commands {
     }
 
     /// Keeps what a poll's page has selected, for `ttl`, and says what the room looks like then.
-    pub async fn poll(&self, origin: Origin, poll: &Poll, ttl: Duration) -> RoomView {
+    pub async fn poll(&self, origin: Origin, poll: &Poll, ttl: Duration) -> Result<RoomView, RequestError> {
         let started = Instant::now();
         if let Some(time) = poll.time {
             self.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
         }
-        let view = self.view(poll.room, poll.exclude.as_ref()).await;
-        self.metrics.count_request(POLL, "ok");
+        let view = self.view(origin, poll.room, poll.exclude.as_ref()).await;
+        let outcome = view.as_ref().map_or_else(RequestError::code, |_| "ok");
+        self.metrics.count_request(POLL, outcome);
         // Only where the page named a time was a store asked.
         let store = poll.time.map(|_| self.storage().mode.as_str());
-        self.note(POLL, poll.room, poll.time, store, started.elapsed(), "ok");
+        self.note(POLL, poll.room, poll.time, store, started.elapsed(), outcome);
         view
     }
 

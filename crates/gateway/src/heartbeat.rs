@@ -62,7 +62,11 @@ pub(crate) async fn answer(
     let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {
         match legacy::poll(&form, &sender) {
-            Ok(Some(poll)) => answer_poll(services, &poll, interval, origin, &mut reply).await,
+            Ok(Some(poll)) => {
+                if let Err(error) = answer_poll(services, &poll, interval, origin, &mut reply).await {
+                    insert_refusal(&mut reply, &error);
+                }
+            }
             Ok(None) => {}
             Err(error) => insert_refusal(&mut reply, &error),
         }
@@ -96,9 +100,9 @@ async fn answer_poll(
     interval: Option<u64>,
     origin: Origin,
     reply: &mut Map<String, Value>,
-) {
+) -> Result<(), RequestError> {
     let commands = &services.commands;
-    let view = commands.poll(origin, poll, lifetime(commands.selection_ttl, interval)).await;
+    let view = commands.poll(origin, poll, lifetime(commands.selection_ttl, interval)).await?;
     let own = poll.client.as_ref().map(|client| commands.own_locks(client, poll.room)).unwrap_or_default();
     let locked: Vec<_> = view.locked.iter().filter(|time| !own.contains(time)).collect();
     let user_selection =
@@ -119,6 +123,7 @@ async fn answer_poll(
             "timestamp": jiff::Timestamp::now().as_second(),
         }),
     );
+    Ok(())
 }
 
 /// How long a selection lives by the polls of a page that polls every `interval` seconds.

@@ -137,6 +137,8 @@ pub trait Watcher: Send + Sync + 'static {
     fn hold_ended(&self, ended: HoldEnded);
     /// Rooms that somebody looks at all the time. Not called under any lock of the picture's.
     fn live_rooms(&self) -> Vec<Room>;
+    /// Whether this is one of them.
+    fn is_live(&self, room: Room) -> bool;
     /// The state of all rooms has been read anew; what was told before may have gaps.
     fn read_anew(&self);
     /// The deciding store changed, or how it is.

@@ -43,7 +43,7 @@ pub use mysql::{
     TableChange, Untold, Warning, check_mysql_url, examine_mysql, migrate,
 };
 pub use open::{OpenStore, StoreConfig, open};
-pub use picture::Picture;
+pub use picture::{Look, Picture};
 pub use redis::{Feed, NotifyFlags, RedisReport, RedisTrouble, examine_redis};
 pub use slot::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime, parse_date};
 pub use store::{HoldStore, Storage, StorageMode, StoreError};

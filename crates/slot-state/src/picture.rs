@@ -16,6 +16,7 @@ use crate::hold::{ActorId, HoldKind, Lock, LockAsk, Selection};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use crate::store::{Storage, StorageMode};
 use booked::BookedRooms;
+pub use booked::Look;
 pub(crate) use booked::{BookedSlots, DeadHold, Known, RoomNews};
 
 /// How long an empty slot's sequence number is kept, so that a late answer does not bring back what is gone.

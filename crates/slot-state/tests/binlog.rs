@@ -45,7 +45,7 @@ async fn following(maria: &MariaDb, rooms: &[Room]) -> House {
     let house = open(maria.url(), NEVER).await;
     followed_by(&house, "binlog", "null").await;
     for room in rooms {
-        house.bookings.look_at(*room).await.expect("it can be read");
+        house.look_at(*room).await.expect("it can be read");
     }
     house
 }

@@ -1,7 +1,7 @@
 //! Requests about bookings: what is there to see, whether a slot may be held at all, and the booking itself.
 
 use slot_state::{
-    AppointmentRef, Availability, BookError, BookRefusal, Booking, ClientId, NewBooking, Refusal, Room,
+    AppointmentRef, Availability, BookError, BookRefusal, Booking, ClientId, Look, NewBooking, Refusal, Room,
     RoomView, Slot, StorageMode,
 };
 use tokio::time::Instant;
@@ -15,29 +15,54 @@ use crate::protocol::error::RequestError;
 const PAST: &str = "This time has passed";
 
 impl Commands {
-    /// Has the bookings of a room read, where nobody looked at it lately. What cannot be read is not shown until it can.
-    pub async fn look_at(&self, room: Room) {
-        if let Err(error) = self.bookings.look_at(room).await {
+    /// Has the bookings of a room read, where nobody looked at it lately: call before it is shown, and keep what this
+    /// returns until it was. Of such rooms an address may look at so many a second. What cannot be read is not shown
+    /// until it can.
+    pub async fn look_at(&self, origin: Origin, room: Room) -> Result<Look<'_>, RequestError> {
+        self.check_new_room(origin, room)?;
+        Ok(self.look_to_change(room).await)
+    }
+
+    /// The same for who is about to change something there, which is counted elsewhere.
+    async fn look_to_change(&self, room: Room) -> Look<'_> {
+        self.bookings.look_at(room).await.unwrap_or_else(|error| {
             let employee_id = room.employee_id.get();
             tracing::debug!(event = "bookings_unread", date = %room.date, employee_id, error = %error);
-        }
+            Look::default()
+        })
+    }
+
+    fn check_new_room(&self, origin: Origin, room: Room) -> Result<(), RequestError> {
+        let may = self.bookings.is_watched(room) || self.limits.check_new_room(origin.address);
+        if may { Ok(()) } else { Err(RequestError::RateLimited) }
     }
 
     /// What a room looks like to somebody who may be about to move this appointment.
-    pub async fn view(&self, room: Room, exclude: Option<&AppointmentRef>) -> RoomView {
-        self.look_at(room).await;
+    pub async fn view(
+        &self,
+        origin: Origin,
+        room: Room,
+        exclude: Option<&AppointmentRef>,
+    ) -> Result<RoomView, RequestError> {
+        let _look = self.look_at(origin, room).await?;
         let mut view = self.picture.view(room);
         if let Some(own) = exclude.and_then(|appointment| self.picture.own_booking(room, appointment)) {
             view.booked.retain(|time| *time != own);
         }
-        view
+        Ok(view)
     }
 
     /// What can be booked in a room.
     #[cfg_attr(feature = "otel", tracing::instrument(skip_all, fields(date = %room.date)))]
-    pub async fn availability(&self, room: Room) -> Result<Availability, RequestError> {
+    pub async fn availability(&self, origin: Origin, room: Room) -> Result<Availability, RequestError> {
         let started = Instant::now();
-        let availability = self.bookings.availability(room).await.map_err(RequestError::from);
+        let availability = match self.bookings.known_availability(room).await {
+            Some(known) => Ok(known),
+            None => match self.check_new_room(origin, room) {
+                Ok(()) => self.bookings.read_availability(room).await.map_err(RequestError::from),
+                Err(error) => Err(error),
+            },
+        };
         let outcome = availability.as_ref().map_or_else(RequestError::code, |_| "ok");
         self.metrics.count_request("availability", outcome);
         let (said, store) = match &availability {
@@ -60,7 +85,7 @@ impl Commands {
 
     /// An error where nobody can hold this slot, whoever asks.
     pub(super) async fn check_open(&self, slot: Slot) -> Result<(), RequestError> {
-        self.look_at(slot.room).await;
+        let _look = self.look_to_change(slot.room).await;
         if self.picture.is_booked(slot) {
             return Err(Refusal::SlotBooked.into());
         }
@@ -94,7 +119,7 @@ impl Commands {
         slot: Slot,
         form: Result<BookingForm, WrongFields>,
     ) -> Result<Booking, RequestError> {
-        self.look_at(slot.room).await;
+        let _look = self.look_to_change(slot.room).await;
         let calendar = self.bookings.calendar();
         // Whoever booked it and asks again is told so by the store, however late it is by now.
         let is_booked = self.picture.is_booked(slot);

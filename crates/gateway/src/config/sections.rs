@@ -292,6 +292,8 @@ pub struct Security {
     pub writes_per_second: u32,
     /// Changes a second from one address.
     pub writes_per_second_per_address: u32,
+    /// Rooms a second that one address looks at and nobody did lately.
+    pub new_rooms_per_second_per_address: u32,
     /// Live selections and locks of one address.
     pub max_holds_per_address: u32,
 }
@@ -316,6 +318,7 @@ impl Default for Security {
             bytes_per_second: 32 * 1024,
             writes_per_second: 5,
             writes_per_second_per_address: 50,
+            new_rooms_per_second_per_address: 50,
             max_holds_per_address: 50,
         }
     }

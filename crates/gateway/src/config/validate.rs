@@ -75,6 +75,8 @@ impl Config {
         range("security.writes_per_second", security.writes_per_second.into(), 0, rate);
         let of_address = security.writes_per_second_per_address;
         range("security.writes_per_second_per_address", of_address.into(), 0, rate);
+        let of_address = security.new_rooms_per_second_per_address;
+        range("security.new_rooms_per_second_per_address", of_address.into(), 0, rate);
         let (bytes, frame) = (security.bytes_per_second, security.max_frame_bytes);
         if bytes > 0 && bytes.saturating_mul(BURST_SECS) < frame {
             let advice = format!(

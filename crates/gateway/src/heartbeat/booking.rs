@@ -36,7 +36,7 @@ pub(super) async fn answer(
             }
             Err(error) => not_booked(&error),
         },
-        Some(CHECK) => match check(services, &form, sender).await {
+        Some(CHECK) => match check(services, &form, origin, sender).await {
             Ok(answer) => answer,
             Err(error) => refusal(&error),
         },
@@ -78,14 +78,15 @@ fn under_the_plugins_names(wrong: &WrongFields) -> Map<String, Value> {
 async fn check(
     services: &Services,
     form: &Map<String, Value>,
+    origin: Origin,
     sender: &Sender,
 ) -> Result<Value, RequestError> {
     let poll = legacy::poll(form, sender)?;
     let Poll { client, room, exclude, .. } =
         poll.ok_or(RequestError::BadRequest("date and employee_id are needed"))?;
     let commands = &services.commands;
-    commands.availability(room).await?;
-    let view = commands.view(room, exclude.as_ref()).await;
+    commands.availability(origin, room).await?;
+    let view = commands.view(origin, room, exclude.as_ref()).await?;
     let own = |client| [commands.own_locks(&client, room), commands.own_selections(&client, room)].concat();
     let own = client.map(own).unwrap_or_default();
     let held = view.locked.iter().chain(&view.active).filter(|time| !own.contains(time));

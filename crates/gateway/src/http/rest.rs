@@ -161,7 +161,7 @@ pub(super) async fn poll(call: Call) -> Response {
     let commands = call.commands();
     let outcome = async {
         let poll = call.poll()?;
-        let view = commands.poll(call.origin, &poll, commands.selection_ttl).await;
+        let view = commands.poll(call.origin, &poll, commands.selection_ttl).await?;
         let (selected, locked) = match &poll.client {
             Some(client) => {
                 (commands.own_selections(client, poll.room), commands.own_locks(client, poll.room))
@@ -184,7 +184,7 @@ pub(super) async fn poll(call: Call) -> Response {
 /// A room's selections.
 pub(super) async fn selections(call: Call) -> Response {
     let outcome = async {
-        let view = call.commands().view(call.poll()?.room, None).await;
+        let view = call.commands().view(call.origin, call.poll()?.room, None).await?;
         Ok(json!({ "selections": view.active }))
     };
     rest(outcome.await)
@@ -194,7 +194,8 @@ pub(super) async fn selections(call: Call) -> Response {
 pub(super) async fn availability(call: Call) -> Response {
     let commands = call.commands();
     let outcome = async {
-        let availability = commands.availability(room(&call.fields, call.sender.window)?).await?;
+        let room = room(&call.fields, call.sender.window)?;
+        let availability = commands.availability(call.origin, room).await?;
         if let Some(closed) = availability.closed {
             return Ok(json!({ "unavailable": ALL, "reason": closed.as_str() }));
         }

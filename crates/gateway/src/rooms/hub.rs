@@ -195,6 +195,11 @@ impl Hub {
         self.rooms.iter().map(|live| *live.key()).collect()
     }
 
+    /// Whether a room has subscribers. Called under the picture's lock.
+    pub fn is_live(&self, room: Room) -> bool {
+        self.rooms.contains_key(&room)
+    }
+
     pub(super) fn current_epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }

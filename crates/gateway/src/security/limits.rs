@@ -1,6 +1,6 @@
 //! How much one client, one address and all together may ask for: connections, frames, changes, holds.
 //! Made once by `app`; `http` admits connections, `session` takes a counter of frames from here, `commands` counts
-//! changes and holds.
+//! changes, looks at new rooms and holds.
 //! Invariant: 0 means no limit, and what is remembered about an address or client goes when it has been quiet.
 
 use std::collections::HashMap;
@@ -43,33 +43,36 @@ struct Inner {
 
 /// Rates as configured, with what has been used of them.
 struct Rates {
-    /// As configured: frames and bytes of a connection, writes of a client, writes from an address.
-    per_second: [u32; 4],
+    /// As configured: frames and bytes of a connection, writes of a client, writes and new rooms from an address.
+    per_second: [u32; 5],
     frames: Option<Quota>,
     bytes: Option<Quota>,
     writes_of_client: Option<KeyedRate>,
     writes_from_address: Option<KeyedRate>,
+    new_rooms_from_address: Option<KeyedRate>,
 }
 
 impl Rates {
-    fn new(per_second: [u32; 4]) -> Self {
+    fn new(per_second: [u32; 5]) -> Self {
         let keyed = |per_second: u32| quota(per_second).map(KeyedRate::new);
-        let [frames, bytes, of_client, from_address] = per_second;
+        let [frames, bytes, of_client, from_address, new_rooms] = per_second;
         Self {
             per_second,
             frames: quota(frames),
             bytes: quota(bytes),
             writes_of_client: keyed(of_client),
             writes_from_address: keyed(from_address),
+            new_rooms_from_address: keyed(new_rooms),
         }
     }
 
-    fn configured(security: &Security) -> [u32; 4] {
+    fn configured(security: &Security) -> [u32; 5] {
         [
             security.frames_per_second,
             security.bytes_per_second,
             security.writes_per_second,
             security.writes_per_second_per_address,
+            security.new_rooms_per_second_per_address,
         ]
     }
 }
@@ -175,14 +178,25 @@ impl Limits {
 
     /// Counts one change asked for by `client`, or by somebody nameless; false = `rate_limited`.
     pub fn check_write(&self, client: Option<&str>, address: ClientAddress) -> bool {
-        let within = |rate: &Option<KeyedRate>, key: Option<u64>| match (rate, key) {
-            (Some(rate), Some(key)) => rate.check(key),
-            _ => true,
-        };
-        let address = address.countable().map(|address| self.0.hasher.hash_one(AddressKey::from(address)));
         let rates = self.0.rates.load();
         within(&rates.writes_of_client, client.map(|client| self.0.hasher.hash_one(client)))
-            && within(&rates.writes_from_address, address)
+            && within(&rates.writes_from_address, self.tag(address))
+    }
+
+    /// Counts a look at a room that nobody watches; false = `rate_limited`.
+    pub fn check_new_room(&self, address: ClientAddress) -> bool {
+        within(&self.0.rates.load().new_rooms_from_address, self.tag(address))
+    }
+
+    fn tag(&self, address: ClientAddress) -> Option<u64> {
+        address.countable().map(|address| self.0.hasher.hash_one(AddressKey::from(address)))
+    }
+}
+
+fn within(rate: &Option<KeyedRate>, key: Option<u64>) -> bool {
+    match (rate, key) {
+        (Some(rate), Some(key)) => rate.check(key),
+        _ => true,
     }
 }
 

@@ -33,6 +33,24 @@ async fn writes_are_limited_by_client_and_by_address() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn looks_at_new_rooms_are_limited_by_address() {
+    let looked = |limits: &Limits, address| (0..1_000).filter(|_| limits.check_new_room(address)).count();
+    let limits = limits(|security| security.new_rooms_per_second_per_address = 3);
+    assert_eq!(looked(&limits, from("192.0.2.1")), 12);
+    assert_eq!(looked(&limits, from("192.0.2.2")), 12);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(looked(&limits, from("192.0.2.1")), 3);
+    let proxy = ClientAddress::UntrustedProxy("198.51.100.1".parse().unwrap());
+    assert_eq!((looked(&limits, proxy), looked(&limits, ClientAddress::None)), (1_000, 1_000));
+    let unchanged = Security { new_rooms_per_second_per_address: 3, ..Security::default() };
+    limits.change(&Security { new_rooms_per_second_per_address: 0, ..unchanged });
+    assert_eq!(looked(&limits, from("192.0.2.1")), 1_000);
+    let months_of_five = 5 * 31;
+    let usual = Limits::new(&Security::default());
+    assert!((0..months_of_five).all(|_| usual.check_new_room(from("192.0.2.1"))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn quiet_clients_are_forgotten() {
     let limits = limits(|_| ());
     for number in 0..1_000 {

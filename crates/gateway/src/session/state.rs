@@ -159,7 +159,10 @@ impl Session {
         if most > 0 && self.subscriptions.len() >= most {
             return Err(RequestError::TooManyRooms);
         }
-        self.services.commands.look_at(room).await;
+        let commands = &self.services.commands;
+        let looked = commands.look_at(self.origin(), room).await;
+        let _look =
+            looked.inspect_err(|error| self.services.metrics.count_request("subscribe", error.code()))?;
         let subscription = self.services.hub.subscribe(room, exclude, &self.connection, id);
         self.subscriptions.push(subscription);
         Ok(())
@@ -188,7 +191,7 @@ impl Session {
 
     async fn availability(&self, id: Option<&Value>, room: Room) -> Result<(), RequestError> {
         let commands = &self.services.commands;
-        let availability = commands.availability(room).await?;
+        let availability = commands.availability(self.origin(), room).await?;
         self.answer(&ServerFrame::Availability {
             id,
             room: room.into(),

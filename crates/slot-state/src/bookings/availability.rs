@@ -14,7 +14,7 @@ use crate::redis::RedisStore;
 use crate::slot::{Room, SlotTime};
 use crate::store::StoreError;
 
-/// Rooms that are kept in this process; with more, none are added.
+/// Rooms that one process keeps; with more, none are added.
 const MOST_ROOMS: usize = 10_000;
 /// News that come together are dealt with together.
 const GATHER: Duration = Duration::from_millis(10);
@@ -49,7 +49,8 @@ enum Place {
     /// All there is to know is in the picture.
     Nowhere,
     Here(Mutex<HashMap<Room, (Instant, Vec<SlotTime>)>>),
-    Redis(Arc<RedisStore>),
+    /// With the rooms that this process put there.
+    Redis(Arc<RedisStore>, Mutex<HashMap<Room, Instant>>),
 }
 
 impl Cache {
@@ -60,7 +61,10 @@ impl Cache {
 
     /// In Redis, where there is one.
     pub(super) fn new(redis: Option<Arc<RedisStore>>, ttl: Duration) -> Self {
-        let place = redis.map_or_else(|| Place::Here(Mutex::default()), Place::Redis);
+        let place = match redis {
+            Some(redis) => Place::Redis(redis, Mutex::default()),
+            None => Place::Here(Mutex::default()),
+        };
         Cache { place, ttl, changed: Mutex::default() }
     }
 
@@ -76,35 +80,52 @@ impl Cache {
                 let (at, booked) = rooms.get(&room)?;
                 (at.elapsed() < self.ttl).then(|| booked.clone())
             }
-            Place::Redis(redis) => redis.cached_booked(room).await,
+            Place::Redis(redis, _) => redis.cached_booked(room).await,
         }
     }
 
-    async fn put(&self, answers: &[(Room, Availability)]) -> Result<(), StoreError> {
+    async fn put(&self, mut answers: Vec<(Room, Availability)>) -> Result<(), StoreError> {
+        let now = Instant::now();
         match &self.place {
             Place::Nowhere => Ok(()),
-            Place::Here(rooms) => {
-                let (mut rooms, now) = (rooms.lock(), Instant::now());
+            Place::Here(kept) => {
+                let mut kept = kept.lock();
                 for (room, answer) in answers {
-                    if rooms.len() < MOST_ROOMS || rooms.contains_key(room) {
-                        rooms.insert(*room, (now, answer.booked.clone()));
+                    if has_place(&kept, room) {
+                        kept.insert(room, (now, answer.booked));
                     }
                 }
                 Ok(())
             }
-            Place::Redis(redis) => redis.cache_availability(answers, self.ttl).await,
+            Place::Redis(redis, kept) => {
+                let keep = |room| {
+                    let mut kept = kept.lock();
+                    let has_place = has_place(&kept, room);
+                    if has_place {
+                        kept.insert(room, now);
+                    }
+                    has_place
+                };
+                answers.retain(|(room, _)| keep(*room));
+                redis.cache_availability(&answers, self.ttl).await
+            }
         }
     }
 
     async fn drop_all(&self, rooms: &[Room]) -> Result<(), StoreError> {
         match &self.place {
             Place::Nowhere => Ok(()),
-            Place::Here(cached) => {
-                let mut cached = cached.lock();
-                rooms.iter().for_each(|room| _ = cached.remove(room));
+            Place::Here(kept) => {
+                let mut kept = kept.lock();
+                rooms.iter().for_each(|room| _ = kept.remove(room));
                 Ok(())
             }
-            Place::Redis(redis) => redis.drop_availability(rooms).await,
+            Place::Redis(redis, kept) => {
+                redis.drop_availability(rooms).await?;
+                let mut kept = kept.lock();
+                rooms.iter().for_each(|room| _ = kept.remove(room));
+                Ok(())
+            }
         }
     }
 
@@ -116,23 +137,31 @@ impl Cache {
     /// Forgets what is too old to matter.
     pub(super) fn forget_old(&self) {
         self.changed.lock().retain(|_, at| at.elapsed() < self.ttl);
-        if let Place::Here(rooms) = &self.place {
-            rooms.lock().retain(|_, (at, _)| at.elapsed() < self.ttl);
+        match &self.place {
+            Place::Nowhere => {}
+            Place::Here(kept) => kept.lock().retain(|_, (at, _)| at.elapsed() < self.ttl),
+            Place::Redis(_, kept) => kept.lock().retain(|_, at| at.elapsed() < self.ttl),
         }
     }
 }
 
+fn has_place<T>(kept: &HashMap<Room, T>, room: Room) -> bool {
+    kept.len() < MOST_ROOMS || kept.contains_key(&room)
+}
+
 impl Bookings {
-    /// What is free in a room. One that somebody looks at is answered from the picture; another from the cache, or from
-    /// the database, and then it is watched for a while.
-    pub async fn availability(&self, room: Room) -> Result<Availability, StoreError> {
-        if self.database.is_none() || self.picture.keep_booked(room) == Some(Known::All) {
-            return Ok(self.availability_with(room, Vec::new(), true));
-        }
-        if let Some(booked) = self.cache.find(room).await {
-            return Ok(self.availability_with(room, booked, true));
-        }
-        self.look_at(room).await?;
+    /// What is free in a room, as far as that is known: one that somebody looks at is answered from the picture,
+    /// another from the cache.
+    pub async fn known_availability(&self, room: Room) -> Option<Availability> {
+        let is_known =
+            self.database.is_none() || matches!(self.picture.keep_booked(room), Some((Known::All, _)));
+        let booked = if is_known { Vec::new() } else { self.cache.find(room).await? };
+        Some(self.availability_with(room, booked, true))
+    }
+
+    /// What is free in a room, from the database; then it is watched for a while.
+    pub async fn read_availability(&self, room: Room) -> Result<Availability, StoreError> {
+        let _look = self.look_at(room).await?;
         Ok(self.availability_with(room, Vec::new(), false))
     }
 
@@ -163,6 +192,8 @@ impl Bookings {
                 tracing::debug!(event = "availability_cache_away", error = %error);
                 // Whatever is kept of these rooms may be older than what was seen here.
                 self.cache.distrust(due.keys().copied());
+                // However long it stays away, only what changed is remembered: what was read, need not be kept.
+                due.retain(|_, what| *what != RoomNews::Read);
                 due.values_mut().for_each(|what| *what = RoomNews::Booked);
             } else {
                 due.clear();
@@ -180,7 +211,7 @@ impl Bookings {
         // What was forgotten meanwhile is not known.
         let read = with(|what| what == RoomNews::Read).filter(|room| self.picture.knows_booked(*room));
         let read = read.map(|room| (room, self.availability_with(room, Vec::new(), false)));
-        self.cache.put(&read.collect::<Vec<_>>()).await
+        self.cache.put(read.collect()).await
     }
 }
 
@@ -203,7 +234,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_good_for_its_time() {
         let cache = Cache::new(None, Duration::from_secs(300));
-        cache.put(&[(room(7), answer("10:00"))]).await.expect("kept");
+        cache.put(vec![(room(7), answer("10:00"))]).await.expect("kept");
         tokio::time::advance(Duration::from_secs(299)).await;
         assert_eq!(cache.find(room(7)).await, Some(answer("10:00").booked));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -215,14 +246,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_bookings_changed_an_older_copy_is_not_believed_even_if_it_comes_late() {
         let cache = Cache::new(None, Duration::from_secs(300));
-        cache.put(&[(room(7), answer("10:00")), (room(8), answer("11:00"))]).await.expect("kept");
+        cache.put(vec![(room(7), answer("10:00")), (room(8), answer("11:00"))]).await.expect("kept");
         cache.distrust([room(7)].into_iter());
         cache.drop_all(&[room(7)]).await.expect("dropped");
-        cache.put(&[(room(7), answer("10:00"))]).await.expect("kept");
+        cache.put(vec![(room(7), answer("10:00"))]).await.expect("kept");
         assert_eq!(cache.find(room(7)).await, None);
         assert_eq!(cache.find(room(8)).await, Some(answer("11:00").booked));
         tokio::time::advance(Duration::from_secs(300)).await;
-        cache.put(&[(room(7), answer("12:00"))]).await.expect("kept");
+        cache.put(vec![(room(7), answer("12:00"))]).await.expect("kept");
         cache.forget_old();
         assert_eq!(cache.find(room(7)).await, Some(answer("12:00").booked));
     }
@@ -231,10 +262,10 @@ mod tests {
     async fn no_more_rooms_are_kept_than_there_is_place_for() {
         let cache = Cache::new(None, Duration::from_secs(300));
         for number in 1..=MOST_ROOMS as u64 + 10 {
-            cache.put(&[(room(number), answer("10:00"))]).await.expect("kept or not");
+            cache.put(vec![(room(number), answer("10:00"))]).await.expect("kept or not");
         }
         assert!(matches!(&cache.place, Place::Here(rooms) if rooms.lock().len() == MOST_ROOMS));
-        cache.put(&[(room(1), answer("12:00"))]).await.expect("kept");
+        cache.put(vec![(room(1), answer("12:00"))]).await.expect("kept");
         assert_eq!(cache.find(room(1)).await, Some(answer("12:00").booked));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use calendar::Closings;
 pub use calendar::{Calendar, ClosedDay, Grid};
 
 use crate::mysql::MySqlStore;
-use crate::picture::{DeadHold, Known, Picture};
+use crate::picture::{DeadHold, Known, Look, Picture};
 use crate::redis::RedisStore;
 use crate::slot::{Room, Slot, SlotTime};
 use crate::store::{HoldStore, StoreError};
@@ -105,20 +105,25 @@ impl Bookings {
         bookings
     }
 
-    /// Call before a room is shown to somebody. Reads what is booked there, where nobody looked at it for a while;
-    /// from then on its bookings are kept up to date for as long as somebody does. An error says that nobody knows
-    /// whether the picture is up to date.
-    pub async fn look_at(&self, room: Room) -> Result<(), StoreError> {
-        let Some(database) = &self.database else { return Ok(()) };
-        let mut known = self.picture.watch_booked(room);
+    /// Call before a room is shown to somebody, and keep what this returns until it was. Reads what is booked there,
+    /// where nobody looked at it for a while; from then on its bookings are kept up to date for as long as somebody
+    /// does, unless too many rooms are. An error says that nobody knows whether the picture is up to date.
+    pub async fn look_at(&self, room: Room) -> Result<Look<'_>, StoreError> {
+        let Some(database) = &self.database else { return Ok(Look::default()) };
+        let (mut known, look) = self.picture.watch_booked(room);
         if known == Known::NotYet {
             known = self.picture.booked_read(room, Instant::now() + database.patience).await;
         }
         match (known, &*database.error.read()) {
-            (Known::All, None) => Ok(()),
+            (Known::All, None) => Ok(look),
             (_, Some(error)) => Err(error.clone()),
             (_, None) => Err(StoreError::Timeout),
         }
+    }
+
+    /// Whether a look at this room asks no database: bookings there are kept up to date, or are about to be.
+    pub fn is_watched(&self, room: Room) -> bool {
+        self.database.is_none() || self.picture.is_watched(room)
     }
 
     /// When the site is open.

@@ -1,7 +1,8 @@
 //! Keeping the picture's bookings up to date: one task reads the rooms that somebody looks at, all of them every
-//! `sweep_ms` in one statement, single ones at once when they are new or a hint says that they changed. One reading
-//! at a time, so that what is read later is newer.
+//! `sweep_ms`, single ones at once when they are new or a hint says that they changed. One reading at a time, so that
+//! what is read later is newer; each of so few rooms that it takes no long time, however many are watched.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const LATELY: Duration = Duration::from_secs(30);
 /// How often the site's settings are read.
 const SETTINGS_EVERY: Duration = Duration::from_secs(30);
 
+/// Rooms read in one statement, whose text then is below 64 KiB.
+const MOST_AT_ONCE: usize = 500;
+
 /// What the site's settings were read to be.
 #[derive(Default)]
 struct Settings {
@@ -34,6 +38,10 @@ impl Settings {
     }
 }
 
+fn next_piece(rooms: &mut Vec<Room>) -> Vec<Room> {
+    rooms.split_off(rooms.len().saturating_sub(MOST_AT_ONCE))
+}
+
 impl Bookings {
     /// Reads for ever.
     pub(super) async fn keep_reading(self: Arc<Self>) {
@@ -41,14 +49,20 @@ impl Bookings {
         let mut settings = Settings::default();
         let mut ticks = interval(database.sweep_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Of the sweep under way; new rooms come between.
+        let mut swept = Vec::new();
         loop {
             let rooms = tokio::select! {
-                _ = ticks.tick() => {
+                _ = ticks.tick(), if swept.is_empty() => {
                     let live = self.picture.watcher().map(|watcher| watcher.live_rooms()).unwrap_or_default();
                     self.give_back_the_dead();
                     self.cache.forget_old();
-                    self.picture.watched_rooms(&live, LATELY)
+                    swept = self.picture.watched_rooms(&live, LATELY);
+                    // Rooms of one day make a shorter statement.
+                    swept.sort_unstable();
+                    next_piece(&mut swept)
                 }
+                () = ready(()), if !swept.is_empty() => next_piece(&mut swept),
                 rooms = self.picture.booked_wanted() => rooms,
             };
             let mut readable = Ok(());
@@ -56,12 +70,15 @@ impl Bookings {
                 // Before the first room: nobody is to see a closed day open.
                 readable = self.read_settings(database, &mut settings).await;
             }
-            if !rooms.is_empty() {
+            for piece in rooms.chunks(MOST_AT_ONCE) {
                 if readable.is_ok() {
-                    readable = self.read(database, &rooms).await;
+                    readable = self.read(database, piece).await;
                 }
                 database.note(&readable);
-                self.picture.booked_were_read(&rooms, readable.is_ok());
+                self.picture.booked_were_read(piece, readable.is_ok());
+            }
+            if readable.is_err() {
+                swept.clear();
             }
             if settings.known && settings.is_due() {
                 // What was read before still holds.

@@ -1,4 +1,4 @@
-//! Reading what is booked: all rooms that somebody looks at in one statement.
+//! Reading what is booked, in many rooms with one statement.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;

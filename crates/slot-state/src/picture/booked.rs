@@ -1,16 +1,16 @@
 //! The booked slots of the rooms that somebody looked at lately. Kept beside the holds: they live in one place,
 //! whichever store decides about holds, and a slot that is booked shows no hold.
-//! Invariant: a room is here exactly as long as it is watched, that is, read again and again.
+//! Invariant: a room is here exactly as long as it is watched, that is, read again and again; which is, says `watched`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Picture;
 use super::wanted::Wanted;
@@ -19,6 +19,7 @@ use crate::event::{EndReason, HoldEnded};
 use crate::hold::{ActorId, HoldKind};
 use crate::slot::{ClientId, Room, Slot, SlotTime};
 use announced::Announced;
+pub use watched::Look;
 
 /// The bookings of one room; several on one slot only where something else than this program made them.
 pub(crate) type BookedSlots = BTreeMap<SlotTime, SmallVec<[Booking; 1]>>;
@@ -62,6 +63,8 @@ pub(crate) struct DeadHold {
 /// All rooms that are watched.
 pub(super) struct BookedRooms {
     rooms: DashMap<Room, BookedRoom>,
+    /// Of these, the ones without subscribers, as of the last sweep, and those that came since.
+    kept: AtomicUsize,
     /// Numbers what this process books.
     seq: AtomicU64,
     began: Instant,
@@ -79,6 +82,7 @@ impl Default for BookedRooms {
     fn default() -> Self {
         BookedRooms {
             rooms: DashMap::new(),
+            kept: AtomicUsize::new(0),
             seq: AtomicU64::new(0),
             began: Instant::now(),
             wanted: Wanted::default(),
@@ -101,6 +105,10 @@ struct BookedRoom {
     looked_at: AtomicU64,
     /// When a hint last had it read, or will.
     hinted_at: Option<Instant>,
+    /// There was no place for it: it goes with the last of those who look at it.
+    passing: bool,
+    /// Who look at it now, where it is passing.
+    lookers: AtomicU32,
 }
 
 /// Requests of this process that are about to book a slot.
@@ -139,65 +147,9 @@ impl BookedRooms {
     fn now(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
     }
-
-    fn watch(&self, room: Room) -> Known {
-        let known = self.rooms.entry(room).or_default();
-        known.looked_at.store(self.now(), Ordering::Relaxed);
-        known.known
-    }
 }
 
 impl Picture {
-    /// Somebody looks at a room, which is watched from now on. Says what is known of it; what is not known is asked for.
-    pub(crate) fn watch_booked(&self, room: Room) -> Known {
-        if let Some(known) = self.keep_booked(room) {
-            return known;
-        }
-        let known = self.booked.watch(room);
-        if known == Known::NotYet {
-            self.booked.wanted.want(room, Instant::now());
-        }
-        known
-    }
-
-    /// Somebody looks at a room: if it is watched, it stays so.
-    pub(crate) fn keep_booked(&self, room: Room) -> Option<Known> {
-        let known = self.booked.rooms.get(&room)?;
-        known.looked_at.store(self.booked.now(), Ordering::Relaxed);
-        // A booking made here is not all there is to know of a room.
-        (known.known != Known::NotYet).then_some(known.known)
-    }
-
-    /// Whether all of a room's bookings are known.
-    pub(crate) fn knows_booked(&self, room: Room) -> bool {
-        self.booked.rooms.get(&room).is_some_and(|known| known.known == Known::All)
-    }
-
-    /// Waits until a watched room was read or could not be; [`Known::NotYet`] if neither came in time.
-    pub(crate) async fn booked_read(&self, room: Room, until: Instant) -> Known {
-        loop {
-            let mut read = std::pin::pin!(self.booked.read.notified());
-            read.as_mut().enable();
-            let known = self.booked.rooms.get(&room).map_or(Known::Nothing, |known| known.known);
-            if known != Known::NotYet || timeout_at(until, read).await.is_err() {
-                return known;
-            }
-        }
-    }
-
-    /// All rooms to be read: those that `live` names, and those that somebody looked at within `lately`. The others
-    /// are forgotten.
-    pub(crate) fn watched_rooms(&self, live: &[Room], lately: Duration) -> Vec<Room> {
-        for room in live {
-            self.booked.watch(*room);
-        }
-        let latest = self.booked.now().saturating_sub(lately.as_millis() as u64);
-        self.booked.announced.forget_old();
-        let is_watched = |room: &BookedRoom| room.looked_at.load(Ordering::Relaxed) >= latest;
-        self.booked.rooms.retain(|_, room| is_watched(room));
-        self.booked.rooms.iter().map(|room| *room.key()).collect()
-    }
-
     /// Waits for watched rooms that must be read before it is their turn anyway.
     pub(crate) async fn booked_wanted(&self) -> Vec<Room> {
         self.booked.wanted.due().await
@@ -247,7 +199,9 @@ impl Picture {
             let before = std::mem::replace(&mut known.known, Known::All);
             let is_news = known.slots != slots;
             if before != Known::All {
-                self.add_room_news(room, RoomNews::Read);
+                if !known.passing {
+                    self.add_room_news(room, RoomNews::Read);
+                }
             } else if is_news {
                 self.add_room_news(room, RoomNews::Booked);
             }
@@ -308,6 +262,7 @@ impl Picture {
         let came = {
             let mut known = self.booked.rooms.entry(slot.room).or_default();
             known.seq = seq;
+            known.passing = false;
             known.looked_at.store(self.booked.now(), Ordering::Relaxed);
             let bookings = known.slots.entry(slot.time).or_default();
             let came = bookings.is_empty();
@@ -397,3 +352,4 @@ impl Picture {
 mod announced;
 #[cfg(test)]
 mod tests;
+mod watched;

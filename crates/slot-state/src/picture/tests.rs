@@ -31,6 +31,9 @@ impl Watcher for Ear {
     fn live_rooms(&self) -> Vec<Room> {
         Vec::new()
     }
+    fn is_live(&self, _: Room) -> bool {
+        false
+    }
     fn read_anew(&self) {}
     fn storage_changed(&self, _: Storage) {}
     fn observed(&self, _: Observation) {}

@@ -14,7 +14,7 @@ const SWEEP: Duration = Duration::from_millis(200);
 async fn is_swept(maria: &MariaDb, reason: &str) {
     let house = open(maria.url(), SWEEP).await;
     followed_by(&house, "sweep", reason).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     book(maria, slot("10:00")).await;
     shows_booked(&house, room(7), &["10:00"]).await;
 }
@@ -42,7 +42,7 @@ async fn where_the_log_leaves_this_database_out() {
     let maria = site_with(&[&ROWS[..], &["--binlog-ignore-db=site"]].concat()).await;
     maria.run(RIGHT).await;
     let house = open(maria.url(), SWEEP).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     book(&maria, slot("10:00")).await;
     shows_booked(&house, room(7), &["10:00"]).await;
     // After as long as the first proof may take.
@@ -105,7 +105,7 @@ async fn silence_is_noticed_and_a_new_connection_made() {
     let proxy = FaultProxy::before(maria.addr()).await;
     let house = open(maria.url_through(proxy.addr()), NEVER).await;
     followed_by(&house, "binlog", "null").await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     assert_eq!(proxy.black_hole_those_that_said("slave_connect_state"), 1);
     followed_by(&house, "sweep", "did not come back").await;
     book(&maria, slot("10:00")).await;

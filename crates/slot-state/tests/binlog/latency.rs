@@ -18,7 +18,7 @@ async fn from_commit_to_picture() {
         maria.run(RIGHT).await;
         let house = open(maria.url(), Duration::from_secs(1)).await;
         followed_by(&house, way, "").await;
-        house.bookings.look_at(room(7)).await.expect("it can be read");
+        house.look_at(room(7)).await.expect("it can be read");
         let mut connection = maria.connection().await;
         let mut taken = Vec::new();
         for number in 0..BOOKINGS {
@@ -31,7 +31,7 @@ async fn from_commit_to_picture() {
             taken.push(committed.elapsed());
             // At any moment between two sweeps, and never twice within one reading.
             sleep(Duration::from_millis(300 + number * 37 % 1000)).await;
-            house.bookings.look_at(room(7)).await.expect("it can be read");
+            house.look_at(room(7)).await.expect("it can be read");
         }
         taken.sort_unstable();
         let at = |share: usize| taken[(taken.len() * share / 100).min(taken.len() - 1)];

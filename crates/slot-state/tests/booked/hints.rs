@@ -12,7 +12,7 @@ use crate::house::{named, room, slot, slot_in};
 async fn a_word_of_the_plugin_has_the_room_read_at_once() {
     let (maria, redis) = (site().await, RedisServer::start().await);
     let house = open(Some(&redis), &maria, NEVER).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     let ten = book(&maria, slot("10:00")).await;
     let channel = "appointease:slots:2031-03-09:7";
     let said: u64 = redis.run(&["PUBLISH", channel, "{\"action\":\"booked\"}"]).await;
@@ -34,7 +34,7 @@ async fn words_about_rooms_that_nobody_looks_at_or_that_are_none_change_nothing(
         redis.run::<u64>(&["PUBLISH", &channel, "x"]).await;
     }
     // One that is looked at, as the sign that the others were heard.
-    house.bookings.look_at(room(8)).await.expect("it can be read");
+    house.look_at(room(8)).await.expect("it can be read");
     book(&maria, slot_in(8, "10:00")).await;
     redis.run::<u64>(&["PUBLISH", "appointease:slots:2031-03-09:8", "x"]).await;
     shows_booked(&house, room(8), &["10:00"]).await;
@@ -45,7 +45,7 @@ async fn words_about_rooms_that_nobody_looks_at_or_that_are_none_change_nothing(
 async fn a_selection_that_php_removes_may_have_been_booked() {
     let (maria, redis) = (site().await, RedisServer::start().await);
     let (house, mut php) = (open(Some(&redis), &maria, NEVER).await, redis.php().await);
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     house.select(slot("10:00"), "ann").await.expect("free");
     book(&maria, slot("10:00")).await;
     php.delete(&named(room(7)), "10:00").await;
@@ -61,7 +61,7 @@ async fn a_selection_that_php_removes_may_have_been_booked() {
 async fn a_client_that_deselects_gives_no_reason_to_ask_the_database() {
     let (maria, redis) = (site().await, RedisServer::start().await);
     let house = open(Some(&redis), &maria, NEVER).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     book(&maria, slot("10:00")).await;
     for _ in 0..3 {
         house.select(slot("11:00"), "ann").await.expect("free");
@@ -77,7 +77,7 @@ async fn another_gateways_booking_is_seen_at_once() {
     let (maria, redis) = (site().await, RedisServer::start().await);
     let here = open(Some(&redis), &maria, NEVER).await;
     let there = open(Some(&redis), &maria, NEVER).await;
-    here.bookings.look_at(room(7)).await.expect("it can be read");
+    here.look_at(room(7)).await.expect("it can be read");
     there.lock(slot("10:00"), "ann").await.expect("free");
     here.shows_lock(slot("10:00"), Some("ann")).await;
     let booking = there.confirm(slot("10:00"), "ann").await.expect("its own");
@@ -94,7 +94,7 @@ async fn another_gateways_booking_is_seen_at_once() {
 async fn a_hold_that_goes_early_on_another_gateway_may_have_been_booked() {
     let maria = site().await;
     let (here, there) = (open(None, &maria, NEVER).await, open(None, &maria, NEVER).await);
-    there.bookings.look_at(room(7)).await.expect("it can be read");
+    there.look_at(room(7)).await.expect("it can be read");
     let ten = slot("10:00");
     here.lock(ten, "ann").await.expect("free");
     there.store.look(&[ten]);

@@ -9,7 +9,7 @@ use super::{OFTEN, book, cancel, open, shows_booked, site};
 use crate::house::{House, SOON, active_key, lock_key, room, slot};
 
 async fn is_given_back(house: &House, maria: &MariaDb) {
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     house.select(slot("10:00"), "ann").await.expect("free");
     for time in ["11:00", "12:00", "13:00"] {
         house.lock(slot(time), "bob").await.expect("free");
@@ -61,7 +61,7 @@ async fn a_hold_on_what_was_booked_is_given_back_to_mysql() {
 async fn who_books_a_slot_is_not_told_that_somebody_booked_it() {
     let maria = site().await;
     let house = open(None, &maria, Duration::from_millis(1)).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     for minute in 0..40 {
         let slot = slot(&format!("10:{minute:02}"));
         house.select(slot, "ann").await.expect("free");

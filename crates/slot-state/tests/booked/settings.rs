@@ -57,7 +57,7 @@ async fn wordpress_says_when_the_site_is_open_and_by_which_clock() {
         )
         .await;
     let house = open(None, &maria, OFTEN).await;
-    house.bookings.look_at(room(7)).await.expect("settings come before rooms");
+    house.look_at(room(7)).await.expect("settings come before rooms");
     let (sunday, monday) = (on("2031-03-09", 7), on("2031-03-10", 7));
     let calendar = house.bookings.calendar();
     assert!(is_in(&calendar, &TimeZone::get("Pacific/Kiritimati").expect("a zone")));
@@ -76,7 +76,7 @@ async fn wordpress_says_when_the_site_is_open_and_by_which_clock() {
     for (time, closed) in [("07:59", true), ("08:00", false), ("09:29", false), ("09:30", true)] {
         assert_eq!(is_closed(&house, monday, time), closed, "{time}");
     }
-    let availability = house.bookings.availability(sunday).await.expect("it can be read");
+    let availability = house.bookings.read_availability(sunday).await.expect("it can be read");
     assert_eq!(availability.closed, Some(ClosedDay::NonWorking));
 }
 
@@ -88,7 +88,7 @@ async fn without_settings_or_with_garbage_nothing_is_closed() {
     wordpress.eval("update_option('gmt_offset', '-9.5'); update_option('timezone_string', '');", &[]).await;
     maria.run("CREATE TABLE wp_appointease_blackouts (day date)").await;
     let house = open(None, &maria, OFTEN).await;
-    house.bookings.look_at(room(7)).await.expect("garbage is no error");
+    house.look_at(room(7)).await.expect("garbage is no error");
     assert!(!is_closed(&house, room(7), "23:59"));
     assert_eq!(house.bookings.calendar().closed_day(room(7)), None);
     assert_eq!(times(&house, room(7)), ["09:00", "09:30", "10:00", "10:30", "11:00", "11:30"]);
@@ -106,7 +106,7 @@ async fn a_zone_that_is_configured_holds_whatever_the_site_says() {
     (fixed.fixed_zone, fixed.calendar) = (true, Calendar::always_open(TimeZone::UTC, fixed_grid()));
     let house = House::with(fixed);
     house.ready().await;
-    eventually("settings are read", SOON, async || house.bookings.look_at(room(7)).await.ok()).await;
+    eventually("settings are read", SOON, async || house.look_at(room(7)).await.ok()).await;
     assert!(is_in(&house.bookings.calendar(), &TimeZone::UTC));
 }
 
@@ -129,7 +129,7 @@ async fn a_table_that_may_not_be_read_holds_up_nothing() {
     }
     let house = House::with(clerks);
     super::book(&maria, room(7).slot("10:00".parse().expect("a time"))).await;
-    eventually("the room is read", SOON, async || house.bookings.look_at(room(7)).await.ok()).await;
+    eventually("the room is read", SOON, async || house.look_at(room(7)).await.ok()).await;
     super::shows_booked(&house, room(7), &["10:00"]).await;
 }
 

@@ -12,7 +12,7 @@ async fn the_first_look_at_a_room_reads_it_and_a_sweep_keeps_it_true() {
     let ten = book(&maria, slot("10:00")).await;
     let house = open(None, &maria, OFTEN).await;
     assert_eq!(booked(&house, room(7)), [""; 0], "nobody looked");
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     assert_eq!(booked(&house, room(7)), ["10:00"]);
     book(&maria, slot("11:00")).await;
     shows_booked(&house, room(7), &["10:00", "11:00"]).await;
@@ -48,7 +48,7 @@ async fn odd_rows_are_read_for_what_they_are_worth() {
     rooms.push(far.room);
     book(&maria, far).await;
     for room in &rooms {
-        house.bookings.look_at(*room).await.expect("it can be read");
+        house.look_at(*room).await.expect("it can be read");
     }
     assert_eq!(booked(&house, room(7)), ["00:00", "10:00", "11:00", "14:00", "23:59"]);
     assert_eq!(booked(&house, room(8)), [""; 0]);
@@ -78,7 +78,7 @@ async fn many_rooms_are_looked_at_at_once() {
         book(&maria, slot_in(number, "10:00")).await;
     }
     let house = open(None, &maria, NEVER).await;
-    let looks = (1..=200).map(|number| house.bookings.look_at(room(number)));
+    let looks = (1..=200).map(|number| house.look_at(room(number)));
     for looked in futures::future::join_all(looks).await {
         looked.expect("it can be read");
     }
@@ -88,11 +88,44 @@ async fn many_rooms_are_looked_at_at_once() {
 }
 
 #[tokio::test]
+async fn of_ever_more_rooms_so_many_are_kept_and_the_others_are_read_for_each_look() {
+    const MOST: usize = 10_000;
+    let (maria, redis) = (site().await, RedisServer::start().await);
+    // A statement that names all these rooms does not go through.
+    maria.run("SET GLOBAL max_allowed_packet = 65536").await;
+    let house = open(Some(&redis), &maria, std::time::Duration::from_millis(500)).await;
+    let employees: Vec<u64> = (8_000_000..).take(MOST + 200).collect();
+    for employees in employees.chunks(600) {
+        let looks = employees.iter().map(|number| house.look_at(room(*number)));
+        futures::future::try_join_all(looks).await.expect("they can be read");
+    }
+    let watched = employees.iter().filter(|number| house.bookings.is_watched(room(**number))).count();
+    assert_eq!(watched, MOST);
+    let cached = async || redis.run::<Vec<String>>(&["KEYS", "appointease_avail_*"]).await.len();
+    eventually("all of these are cached", SOON, async || (cached().await == MOST).then_some(())).await;
+
+    let (first, last) = (slot_in(employees[0], "10:00"), slot_in(employees[MOST + 199], "10:00"));
+    book(&maria, last).await;
+    for _ in 0..2 {
+        assert_eq!(house.bookings.known_availability(last.room).await, None);
+        let read = house.bookings.read_availability(last.room).await.expect("it can be read");
+        assert_eq!((read.booked.as_slice(), read.cached), ([last.time].as_slice(), false));
+    }
+    let look = house.bookings.look_at(last.room).await.expect("it can be read");
+    assert_eq!(booked(&house, last.room), ["10:00"]);
+    drop(look);
+    assert_eq!(booked(&house, last.room), [""; 0]);
+    assert_eq!(cached().await, MOST);
+    book(&maria, first).await;
+    shows_booked(&house, first.room, &["10:00"]).await;
+}
+
+#[tokio::test]
 async fn a_site_without_appointments_has_none_until_it_has() {
     let maria = support::MariaDb::start().await;
     maria.wordpress_options().await;
     let house = open(None, &maria, OFTEN).await;
-    house.bookings.look_at(room(7)).await.expect("there is nothing to read");
+    house.look_at(room(7)).await.expect("there is nothing to read");
     maria.appointments().await;
     book(&maria, slot("10:00")).await;
     shows_booked(&house, room(7), &["10:00"]).await;
@@ -103,16 +136,16 @@ async fn while_the_database_is_away_what_is_known_stays_and_looks_say_so() {
     let (mut maria, redis) = (site().await, RedisServer::start().await);
     book(&maria, slot("10:00")).await;
     let house = open(Some(&redis), &maria, OFTEN).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     maria.kill().await;
-    eventually("a look says so", SOON, async || house.bookings.look_at(room(7)).await.err()).await;
-    house.bookings.look_at(room(8)).await.expect_err("nor is the next room read");
+    eventually("a look says so", SOON, async || house.look_at(room(7)).await.err()).await;
+    house.look_at(room(8)).await.expect_err("nor is the next room read");
     assert_eq!(booked(&house, room(7)), ["10:00"]);
     maria.restart().await;
     book(&maria, slot("11:00")).await;
     shows_booked(&house, room(7), &["10:00", "11:00"]).await;
-    eventually("looks are well", SOON, async || house.bookings.look_at(room(8)).await.ok()).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    eventually("looks are well", SOON, async || house.look_at(room(8)).await.ok()).await;
+    house.look_at(room(7)).await.expect("it can be read");
 }
 
 #[tokio::test]
@@ -124,20 +157,19 @@ async fn a_frozen_database_holds_nobody_up_for_long() {
     }
     let house = House::with(patient);
     house.ready().await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     maria.freeze();
-    house.bookings.look_at(room(8)).await.expect_err("nobody answers");
-    eventually("looks at known rooms say so too", SOON, async || house.bookings.look_at(room(7)).await.err())
-        .await;
+    house.look_at(room(8)).await.expect_err("nobody answers");
+    eventually("looks at known rooms say so too", SOON, async || house.look_at(room(7)).await.err()).await;
     maria.thaw();
-    eventually("looks are well", SOON, async || house.bookings.look_at(room(8)).await.ok()).await;
+    eventually("looks are well", SOON, async || house.look_at(room(8)).await.ok()).await;
 }
 
 #[tokio::test]
 async fn what_is_booked_here_is_never_unseen_again_by_an_older_reading() {
     let maria = site().await;
     let house = open(None, &maria, std::time::Duration::from_millis(1)).await;
-    house.bookings.look_at(room(7)).await.expect("it can be read");
+    house.look_at(room(7)).await.expect("it can be read");
     for minute in 0..40 {
         let slot = slot(&format!("10:{minute:02}"));
         let booked = async || house.picture.is_booked(slot);

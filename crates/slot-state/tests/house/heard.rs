@@ -80,6 +80,10 @@ impl Watcher for Heard {
         self.all().live.clone()
     }
 
+    fn is_live(&self, room: Room) -> bool {
+        self.all().live.contains(&room)
+    }
+
     fn read_anew(&self) {
         self.all().read_anew += 1;
     }

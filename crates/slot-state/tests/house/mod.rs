@@ -113,6 +113,11 @@ impl House {
         self.store.health()["redis"]["feed"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// A look that is over when it is answered.
+    pub(crate) async fn look_at(&self, room: Room) -> Result<(), StoreError> {
+        self.bookings.look_at(room).await.map(drop)
+    }
+
     pub(crate) async fn select(&self, slot: Slot, name: &str) -> Result<Selected, HoldError> {
         self.select_for(slot, name, LONG).await
     }
