@@ -7,6 +7,7 @@ mod cross_origin;
 mod crowds;
 mod holds;
 mod limits;
+mod new_rooms;
 mod others_holds;
 mod plain_http;
 mod strings;
