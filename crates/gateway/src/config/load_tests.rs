@@ -175,7 +175,7 @@ fn printing_a_configuration_shows_every_key_and_no_secret() {
     let entries = loaded.entries();
     let printed = format!("{entries:?} {:?}", loaded.config);
     assert!(!printed.contains("hush-hush-hush") && printed.contains("k1:***"), "{printed}");
-    assert_eq!(entries.len(), 45);
+    assert_eq!(entries.len(), 46);
 }
 
 #[test]
