@@ -76,10 +76,11 @@ impl MySqlStore {
         if sheet.selection(*slot).is_some_and(|held| held.client != *client) {
             return Ok((Err(Refusal::SlotLocked), sheet));
         }
-        if self.locks_of(&mut work, client, sheet.now).await? >= MAX_LOCKS_PER_CLIENT {
+        let row = self.insert(&mut work, *slot, client, sheet.now).await?;
+        // With this one, and only now: what the client was granted at the same time was committed before the fence rose.
+        if self.locks_of(&mut work, client, sheet.now).await? > MAX_LOCKS_PER_CLIENT {
             return Ok((Err(Refusal::TooManyHolds), sheet));
         }
-        let row = self.insert(&mut work, *slot, client, sheet.now).await?;
         // After the row is there: who books has one too, and what this one waited for is booked by now.
         if self.is_taken(&mut work, appointments.as_deref(), *slot).await? {
             return Ok((Err(Refusal::SlotBooked), sheet));

@@ -160,6 +160,17 @@ pub(crate) async fn a_client_has_three_locks_at_most_until_it_unlocks_one(house:
     assert_eq!(refusal(house.lock(places[1], "ann").await), Refusal::TooManyHolds);
 }
 
+pub(crate) async fn a_client_in_a_hurry_has_three_locks_and_no_more(house: House) {
+    let places: Vec<_> = (0..10).map(|number| slot_in(20 + number, "10:00")).collect();
+    let outcomes = join_all(places.iter().map(|place| house.lock(*place, "ann"))).await;
+    let (granted, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(granted.len(), 3, "{granted:?}");
+    for outcome in refused {
+        assert_eq!(refusal(outcome), Refusal::TooManyHolds);
+    }
+    assert_eq!(house.picture.slots_of(&crate::house::client("ann")).len(), 3);
+}
+
 pub(crate) async fn clients_are_compared_byte_for_byte(house: House) {
     house.select(slot("10:00"), "Ann").await.expect("granted");
     for other in ["ann", "Ann.", "AnN"] {
