@@ -48,6 +48,8 @@ behaviours! { { in_memory on_redis on_mysql on_redis_with_mysql } {
         unlocking_releases_only_an_own_lock,
         a_client_has_three_locks_at_most_until_it_unlocks_one,
         a_client_in_a_hurry_has_three_locks_and_no_more,
+        what_another_selected_is_refused_however_often_it_is_asked_for_at_once,
+        a_lock_taken_while_the_last_one_is_given_back_stands,
         clients_are_compared_byte_for_byte,
         of_many_at_once_one_wins,
         one_client_in_a_hurry_ends_with_one_selection,
