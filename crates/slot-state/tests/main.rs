@@ -5,6 +5,7 @@ mod booked;
 mod bookings;
 mod conformance;
 mod house;
+mod locks;
 mod migrate;
 mod mysql;
 mod redis;

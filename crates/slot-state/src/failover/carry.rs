@@ -32,8 +32,6 @@ const GIVE_UP_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Reads of Redis wait no longer for MySQL than this.
 const KEEPER_PATIENCE: Duration = Duration::from_millis(500);
-/// A lock younger than this may still be on its way: row first, copy second.
-const SETTLED: Duration = Duration::from_secs(3);
 
 impl Failover {
     /// Raises the record and, if nobody was faster, goes by it. Whoever follows on Redis waits until the record is
@@ -259,11 +257,8 @@ impl Failover {
     /// without a row go only where all must have one: once every lock that Redis granted before this process began,
     /// perhaps alone, is over.
     pub(super) async fn compare_locks(&self) -> Result<(), StoreError> {
-        let lock_ttl = self.mysql.lock_ttl();
-        let is_settled = |lock: &Lock| {
-            let left = lock.deadline.saturating_duration_since(Instant::now());
-            left + SETTLED < lock_ttl
-        };
+        let is_settled =
+            |lock: &Lock| self.mysql.is_settled(lock.deadline.saturating_duration_since(Instant::now()));
         let copies = self.picture.locks();
         let rows = self.mysql.locks(None).await?;
         let fences: HashMap<Slot, u64> = rows.iter().map(|(slot, lock)| (*slot, lock.fence)).collect();
@@ -274,7 +269,7 @@ impl Failover {
         let slots: Vec<Slot> = missing.iter().map(|(slot, _)| *slot).collect();
         self.copy_locks(missing).await?;
         self.redis.look(&slots);
-        let all_have_rows = self.began.elapsed() > lock_ttl;
+        let all_have_rows = self.began.elapsed() > self.mysql.lock_ttl();
         let unproven = self.unproven.lock().clone();
         let without_row = |(slot, copy): &&(Slot, Lock)| {
             let is_doubtful = (all_have_rows && is_settled(copy)) || unproven.contains(slot);
@@ -307,7 +302,7 @@ impl Failover {
         let rows: HashMap<Slot, u64> = rows.into_iter().map(|(slot, lock)| (slot, lock.fence)).collect();
         for (slot, lock) in copied.iter().filter(|(slot, lock)| rows.get(slot) != Some(&lock.fence)) {
             let ask = LockAsk { slot: *slot, client: lock.client.clone(), actor: None };
-            match self.redis.drop_lock(&ask).await {
+            match self.redis.drop_lock(&ask, lock.fence).await {
                 Err(HoldError::Store(error)) => return Err(error),
                 Ok(()) | Err(HoldError::Refused(_)) => {}
             }

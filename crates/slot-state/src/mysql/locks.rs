@@ -14,14 +14,38 @@ use crate::hold::{HoldError, LockAsk, Locked, MAX_LOCKS_PER_CLIENT, Refusal};
 use crate::slot::{ClientId, Slot};
 use crate::store::StoreError;
 
+/// A lock younger than this may still be on its way: row first, copy second.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// What tells the row that a request made from all others, and from the same row once [`MySqlStore::keep`] has marked it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    fence: u64,
+    /// In milliseconds since 1970.
+    deadline: i64,
+}
+
+impl LockRow {
+    fn made(&self) -> Made {
+        Made { fence: self.fence, deadline: self.deadline }
+    }
+
+    /// The time left at `now`, in milliseconds since 1970.
+    pub(super) fn left(&self, now: i64) -> Duration {
+        Duration::from_millis(u64::try_from(self.deadline - now).unwrap_or(0))
+    }
+}
+
 impl MySqlStore {
     /// Grants a lock, or says why not. With `selections_here` those in the database count; else they are elsewhere,
-    /// and whoever keeps them says whether they stand in the way. Says too whether the lock is new.
+    /// and whoever keeps them says whether they stand in the way. `made`: the row that this request made or may have
+    /// made. Says too whether the lock's row is that one.
     #[cfg_attr(feature = "spans", tracing::instrument(name = "mysql", skip_all))]
     pub(crate) async fn grant(
         &self,
         ask: &LockAsk,
         selections_here: bool,
+        made: &mut Option<Made>,
     ) -> Result<(Locked, bool), HoldError> {
         let (slot, rooms) = (ask.slot, [ask.slot.room]);
         // A crowd is served one after the other: patience here is no statement's.
@@ -31,7 +55,7 @@ impl MySqlStore {
             return Err(Refusal::SlotBooked.into());
         }
         let granted = insist!(self, async {
-            let tried = self.try_grant(ask, selections_here, until).await;
+            let tried = self.try_grant(ask, selections_here, made, until).await;
             tried.inspect_err(|trouble| report(slot, trouble))
         });
         let (outcome, sheet) = granted.map_err(|error| self.uncertain(slot, error))?;
@@ -49,6 +73,7 @@ impl MySqlStore {
         &self,
         ask: &LockAsk,
         selections_here: bool,
+        made: &mut Option<Made>,
         until: Instant,
     ) -> Result<(Result<(Locked, bool), Refusal>, Sheet), Trouble> {
         let LockAsk { slot, client, .. } = ask;
@@ -69,51 +94,92 @@ impl MySqlStore {
             if lock.client != *client {
                 return Ok((Err(Refusal::SlotLocked), sheet));
             }
-            let locked = Locked { ttl: left(lock.deadline, sheet.now), fence: lock.fence };
-            let is_taken = self.is_taken(&mut work, appointments.as_deref(), *slot).await?;
-            return Ok((if is_taken { Err(Refusal::SlotBooked) } else { Ok((locked, false)) }, sheet));
+            let locked = Locked { ttl: lock.left(sheet.now), fence: lock.fence };
+            let is_own = *made == Some(lock.made());
+            if self.is_taken(&mut work, appointments.as_deref(), *slot).await? {
+                return Ok((Err(Refusal::SlotBooked), sheet));
+            }
+            if selections_here {
+                // Nobody else is asked: it is granted. Whoever made it for another store may be about to take it back.
+                self.mark(&mut work, *slot).await?;
+                work.commit().await?;
+            }
+            return Ok((Ok((locked, is_own)), sheet));
         }
         if sheet.selection(*slot).is_some_and(|held| held.client != *client) {
             return Ok((Err(Refusal::SlotLocked), sheet));
         }
-        if self.locks_of(&mut work, client, sheet.now).await? >= MAX_LOCKS_PER_CLIENT {
+        let row = self.insert(&mut work, *slot, client, sheet.now).await?;
+        // With this one, and only now: what the client was granted at the same time was committed before the fence rose.
+        if self.locks_of(&mut work, client, sheet.now).await? > MAX_LOCKS_PER_CLIENT {
             return Ok((Err(Refusal::TooManyHolds), sheet));
         }
-        let row = self.insert(&mut work, *slot, client, sheet.now).await?;
         // After the row is there: who books has one too, and what this one waited for is booked by now.
         if self.is_taken(&mut work, appointments.as_deref(), *slot).await? {
             return Ok((Err(Refusal::SlotBooked), sheet));
         }
         sheet.remove(*slot);
         self.write(&mut work, &sheet).await?;
+        // Before it is known: a commit that is not answered may have been made.
+        *made = Some(row.made());
         work.commit().await?;
-        let locked = Locked { ttl: left(row.deadline, sheet.now), fence: row.fence };
+        let locked = Locked { ttl: row.left(sheet.now), fence: row.fence };
         sheet.locks.insert(*slot, row);
         Ok((Ok((locked, true)), sheet))
     }
 
-    /// Takes away again a row that was made in vain, whichever store decides by now: nobody was told of it.
-    pub(crate) async fn take_back(&self, slot: Slot, fence: u64) -> Result<(), StoreError> {
+    /// Takes away again a row that was made in vain, whichever store decides by now; unless somebody else was told that
+    /// it is granted.
+    pub(crate) async fn take_back(&self, slot: Slot, made: Made) -> Result<(), StoreError> {
         let answer = async {
             let mut work = self.link.begin(self.link.until()).await?;
             let (date, time, employee) = slot_params(slot);
-            work.run(&self.queries.take_back_lock, (date, time, employee, fence)).await?;
+            let row = (date, time, employee, made.fence, made.deadline);
+            work.run(&self.queries.take_back_lock, row).await?;
             work.commit().await
         };
         answer.await.map_err(|trouble| self.failed(trouble))
     }
 
-    /// Where Redis keeps the selections: takes the row of a lock away that is given back. Says whether there was one.
-    pub(crate) async fn revoke(&self, ask: &LockAsk) -> Result<bool, StoreError> {
+    /// Before a lock is granted whose row another request made: that one takes it back no more. False if there is no such
+    /// row: it was taken back already, given back, or is over.
+    pub(crate) async fn keep(&self, ask: &LockAsk, fence: u64) -> Result<bool, StoreError> {
+        let answer = async {
+            let mut work = self.link.begin(self.link.until()).await?;
+            let rows = self.read_lock(&mut work, ask.slot).await?;
+            let is_there =
+                rows.locks.get(&ask.slot).is_some_and(|row| row.client == ask.client && row.fence == fence);
+            if is_there {
+                self.mark(&mut work, ask.slot).await?;
+            }
+            work.commit().await?;
+            Ok(is_there)
+        };
+        answer.await.map_err(|trouble| self.failed(trouble))
+    }
+
+    /// Makes the row in hand another than its maker made: its lock ends a millisecond earlier.
+    async fn mark(&self, work: &mut Work, slot: Slot) -> Result<(), Trouble> {
+        work.run(&self.queries.mark_lock, slot_params(slot)).await.map(drop)
+    }
+
+    /// Whether a lock with this time left is so old that what is to become of it has become of it.
+    pub(crate) fn is_settled(&self, left: Duration) -> bool {
+        left + SETTLED < self.lock_ttl
+    }
+
+    /// Where Redis keeps the selections: takes the row of a lock away that is given back. Says which fence it had.
+    pub(crate) async fn revoke(&self, ask: &LockAsk) -> Result<Option<u64>, StoreError> {
         let answer = async {
             let mut work = self.link.begin(self.link.until()).await?;
             self.check_elsewhere(&mut work).await?;
-            let now = self.now(&mut work).await?;
-            let (date, time, employee) = slot_params(ask.slot);
-            let lock = (date, time, employee, ask.client.as_str(), now);
-            let revoked = work.run(&self.queries.revoke_lock, lock).await?;
+            let rows = self.read_lock(&mut work, ask.slot).await?;
+            let own = rows.locks.get(&ask.slot).filter(|row| row.client == ask.client);
+            if own.is_some() {
+                work.run(&self.queries.delete_lock, slot_params(ask.slot)).await?;
+            }
             work.commit().await?;
-            Ok(revoked > 0)
+            Ok(own.map(|row| row.fence))
         };
         answer.await.map_err(|trouble| self.failed(trouble))
     }
@@ -206,8 +272,4 @@ fn report(slot: Slot, trouble: &Trouble) {
         event = "lock_failed", storage = "mysql", code, reason, %date, employee_id, time = %slot.time,
         "the database refuses locks; `slotcast migrate --dry-run` and `slotcast doctor` say what they need"
     );
-}
-
-fn left(deadline: i64, now: i64) -> Duration {
-    Duration::from_millis(u64::try_from(deadline - now).unwrap_or(0))
 }

@@ -61,6 +61,7 @@ use transients::{Ours, Stored};
 
 pub(crate) use bookings::{BookFault, Booked};
 pub use examine::{MySqlReport, examine_mysql};
+pub(crate) use locks::Made;
 pub use migrate::{ChangeOutcome, MigrateError, Migration, MigrationReport, TableChange, Warning, migrate};
 pub use outbox::{Backlog, Outbox, Untold};
 
@@ -310,7 +311,7 @@ impl HoldStore for MySqlStore {
     }
 
     async fn lock(&self, ask: LockAsk) -> Result<Locked, HoldError> {
-        self.grant(&ask, true).await.map(|(locked, _)| locked)
+        self.grant(&ask, true, &mut None).await.map(|(locked, _)| locked)
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {

@@ -32,10 +32,10 @@ pub(super) struct Queries {
     pub(super) delete_lock: String,
     /// What is left of a lock that is over.
     pub(super) delete_dead_lock: String,
-    /// The lock with this fence.
+    /// The lock with this fence and this exact deadline.
     pub(super) take_back_lock: String,
-    /// A live lock, if it is this client's.
-    pub(super) revoke_lock: String,
+    /// Shortens a lock by a millisecond; one of the plugin has no exact deadline.
+    pub(super) mark_lock: String,
     pub(super) delete_dead_locks: String,
     pub(super) locks_of_client: String,
     /// A row that only stands in for a lock within its transaction.
@@ -127,11 +127,12 @@ impl Queries {
                  AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0) <= ?"
             ),
             take_back_lock: format!(
-                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND fence = ?"
+                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND fence = ? \
+                 AND deadline_ms = ?"
             ),
-            revoke_lock: format!(
-                "DELETE FROM {locks} WHERE `date` = ? AND `time` = ? AND employee_id = ? AND BINARY client_id = ? \
-                 AND COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000) > ?"
+            mark_lock: format!(
+                "UPDATE {locks} SET deadline_ms = deadline_ms - 1 \
+                 WHERE `date` = ? AND `time` = ? AND employee_id = ?"
             ),
             delete_dead_locks: format!(
                 "DELETE FROM {locks} WHERE COALESCE(deadline_ms, UNIX_TIMESTAMP(expires_at) * 1000, 0) <= ?"

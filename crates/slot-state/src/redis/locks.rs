@@ -17,9 +17,10 @@ impl RedisStore {
         self.grant(ask, Some(lock)).await.map(drop)
     }
 
-    /// Removes the copy of a lock that MySQL has released; refused as an unlock is.
-    pub(crate) async fn drop_lock(&self, ask: &LockAsk) -> Result<(), HoldError> {
-        self.release(ask).await
+    /// Removes the copy of a lock that MySQL has released; refused as an unlock is. The copy of a newer one stays: that
+    /// was granted meanwhile.
+    pub(crate) async fn drop_lock(&self, ask: &LockAsk, fence: u64) -> Result<(), HoldError> {
+        self.release(ask, Some(fence)).await
     }
 
     /// Locks a slot, or copies the lock that was granted elsewhere.
@@ -52,11 +53,12 @@ impl RedisStore {
         Ok(Locked { ttl, fence })
     }
 
-    /// Gives a lock back.
-    pub(super) async fn release(&self, ask: &LockAsk) -> Result<(), HoldError> {
+    /// Gives a lock back; with `newest` only one whose fence is no higher.
+    pub(super) async fn release(&self, ask: &LockAsk, newest: Option<u64>) -> Result<(), HoldError> {
         let slot = ask.slot;
         let keys = [keys::active(slot), keys::lock(slot), keys::locks(&ask.client)];
-        let args = [ask.client.as_str(), &keys::suffix(slot)];
+        let newest = newest.map(|fence| fence.to_string()).unwrap_or_default();
+        let args = [ask.client.as_str(), &keys::suffix(slot), &newest];
         let _under_way = self.reader.command(slot.room);
         let reply = self.run(&self.scripts.sources.unlock, slot, &keys, &args).await?;
         match reply.word.as_str() {

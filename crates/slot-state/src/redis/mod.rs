@@ -266,7 +266,7 @@ impl HoldStore for RedisStore {
     }
 
     async fn unlock(&self, ask: LockAsk) -> Result<(), HoldError> {
-        self.release(&ask).await
+        self.release(&ask, None).await
     }
 
     async fn confirm(&self, _: NewBooking) -> Result<Booking, BookError> {

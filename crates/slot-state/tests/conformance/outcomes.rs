@@ -160,6 +160,49 @@ pub(crate) async fn a_client_has_three_locks_at_most_until_it_unlocks_one(house:
     assert_eq!(refusal(house.lock(places[1], "ann").await), Refusal::TooManyHolds);
 }
 
+pub(crate) async fn a_client_in_a_hurry_has_three_locks_and_no_more(house: House) {
+    let places: Vec<_> = (0..10).map(|number| slot_in(20 + number, "10:00")).collect();
+    let outcomes = join_all(places.iter().map(|place| house.lock(*place, "ann"))).await;
+    let (granted, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(granted.len(), 3, "{granted:?}");
+    for outcome in refused {
+        assert_eq!(refusal(outcome), Refusal::TooManyHolds);
+    }
+    assert_eq!(house.picture.slots_of(&crate::house::client("ann")).len(), 3);
+}
+
+/// Two tabs, or a request that was sent again.
+pub(crate) async fn what_another_selected_is_refused_however_often_it_is_asked_for_at_once(house: House) {
+    for round in 0..30 {
+        let place = slot_in(30 + round % 3, "10:00");
+        house.select(place, "ann").await.expect("granted");
+        let outcomes = join_all((0..3).map(|_| house.lock(place, "bob"))).await;
+        for outcome in outcomes {
+            assert_eq!(refusal(outcome), Refusal::SlotLocked, "round {round}");
+        }
+        house.lock(place, "ann").await.expect("nobody else was told that it is theirs");
+        house.unlock(place, "ann").await.expect("granted");
+    }
+}
+
+pub(crate) async fn a_lock_taken_while_the_last_one_is_given_back_stands(house: House) {
+    let place = slot("10:00");
+    for round in 0..30 {
+        let first = house.lock(place, "ann").await.expect("granted");
+        let lock = async {
+            tokio::time::sleep(Duration::from_micros(300 * (round % 10))).await;
+            house.lock(place, "ann").await.expect("granted")
+        };
+        let (unlocked, second) = tokio::join!(house.unlock(place, "ann"), lock);
+        unlocked.expect("granted");
+        if second.fence != first.fence {
+            assert_eq!(house.locked_by(place).as_deref(), Some("ann"), "round {round}");
+            assert_eq!(refusal(house.select(place, "bob").await), Refusal::SlotLocked, "round {round}");
+            house.unlock(place, "ann").await.expect("granted");
+        }
+    }
+}
+
 pub(crate) async fn clients_are_compared_byte_for_byte(house: House) {
     house.select(slot("10:00"), "Ann").await.expect("granted");
     for other in ["ann", "Ann.", "AnN"] {

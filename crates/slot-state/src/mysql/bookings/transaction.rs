@@ -160,6 +160,15 @@ impl MySqlStore {
         let refusal = match row.locks.get(slot) {
             Some(lock) if lock.client != *client => Some(BookRefusal::SlotLocked),
             Some(lock) if ask.fence.is_some_and(|fence| fence != lock.fence) => Some(BookRefusal::LockLost),
+            // May be taken back yet, for what another holds elsewhere. Who names its fence was told of it.
+            Some(lock)
+                if sheet.is_none()
+                    && ask.fence.is_none()
+                    && !self.is_settled(lock.left(row.now))
+                    && self.is_shown_held(ask) =>
+            {
+                Some(BookRefusal::SlotLocked)
+            }
             Some(_) => return Ok(Ok((sheet, row.now))),
             None => {
                 let is_in_the_way = match &sheet {

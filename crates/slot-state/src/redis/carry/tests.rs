@@ -238,9 +238,11 @@ async fn a_copied_lock_keeps_its_fence_and_time_and_is_shown_at_once() {
         let locked = Locked { ttl: LONG, fence: 40 + number };
         rig.store.copy_lock(&ask(slot_in(number, "09:00"), "ann"), &locked).await.expect("not counted here");
     }
-    rig.store.drop_lock(&ask(ten, "ann")).await.expect("its own");
+    assert_eq!(refusal(rig.store.drop_lock(&ask(ten, "ann"), 39).await), Refusal::LockLost, "it is newer");
+    assert_eq!(rig.picture.lock(ten).map(|lock| lock.fence), Some(40));
+    rig.store.drop_lock(&ask(ten, "ann"), 40).await.expect("its own");
     assert_eq!(rig.picture.lock(ten), None);
-    assert_eq!(refusal(rig.store.drop_lock(&ask(ten, "ann")).await), Refusal::LockLost);
+    assert_eq!(refusal(rig.store.drop_lock(&ask(ten, "ann"), 40).await), Refusal::LockLost);
     let own = rig.store.lock(ask(slot("12:00"), "bob")).await.expect("granted here");
     assert!(own.fence > 45);
 }
