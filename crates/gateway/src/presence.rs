@@ -252,6 +252,11 @@ impl Presence {
             _ if self.picture.selection(renewal.slot).is_some_and(|held| held.client == renewal.client) => {}
             Renewed::Lost | Renewed::Superseded => {
                 let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return };
+                let vanished = |held: &Held| held.slot == renewal.slot && held.put_back;
+                if outcome == Renewed::Lost && !renewal.put_back && entry.held.iter().any(vanished) {
+                    // That was heard while the answer was on its way; it is asked again.
+                    return;
+                }
                 // What the picture saw end is told and dropped by now. What vanished, or never showed, was kept from its
                 // holder until this answer.
                 if entry.drop_held(renewal.slot).is_some() {
@@ -278,5 +283,59 @@ impl Presence {
         let Some(mut entry) = self.clients.get_mut(&renewal.client) else { return false };
         let held = entry.held.iter_mut().find(|held| held.slot == renewal.slot);
         held.map(change).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slot_state::{Calendar, Room, StoreConfig};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::config::{Security, Slots};
+    use crate::security::address::ClientAddress;
+    use crate::security::limits::Limits;
+
+    #[tokio::test]
+    async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_back() {
+        let opened = slot_state::open(&StoreConfig {
+            redis_url: None,
+            redis_command_timeout: Duration::from_secs(1),
+            mysql: None,
+            lock_ttl: Duration::from_secs(60),
+            calendar: Calendar::always_open(jiff::tz::TimeZone::UTC, Slots::default().grid()),
+            fixed_zone: false,
+            availability_ttl: Duration::from_secs(1),
+        })
+        .expect("memory needs no address");
+        let presence = Presence::new(opened.store, opened.picture, Duration::from_secs(10));
+        let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("a place");
+        let (socket, mut browser) = UnixStream::pair().expect("a pair");
+        let connection = Connection::new(ActorId(1), socket, permit);
+        let client: ClientId = "ann".parse().expect("a client");
+        let room =
+            Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
+        let slot = room.slot("10:00".parse().expect("a time"));
+        presence.arrive(&client, &connection, None);
+        presence.holds(&client, slot, None);
+
+        let renewal = Renewal { slot, client: client.clone(), put_back: false, address: None };
+        presence.on_hold_ended(&HoldEnded {
+            slot,
+            client,
+            kind: HoldKind::Selection,
+            why: EndReason::Vanished,
+            actor: None,
+            late: Duration::ZERO,
+        });
+        presence.on_renewed(&renewal, Renewed::Lost);
+        let mut told = [0; 512];
+        assert!(browser.try_read(&mut told).is_err(), "nothing is said yet");
+
+        presence.on_renewed(&Renewal { put_back: true, ..renewal }, Renewed::Lost);
+        let length = browser.read(&mut told).await.expect("reads");
+        let told = String::from_utf8_lossy(&told[..length]);
+        assert!(told.contains(r#""reason":"lost""#), "{told}");
     }
 }

@@ -14,6 +14,7 @@ mod link;
 mod locks;
 mod reader;
 mod reading;
+mod renewals;
 mod replaced;
 #[cfg(test)]
 mod rig;
@@ -45,8 +46,8 @@ use self::value::{Reply, chosen_word, parse_tag};
 use crate::booking::{BookError, BookRefusal, Booking, NewBooking};
 use crate::event::{Absence, Change, SlotFact, Source};
 use crate::hold::{
-    ActorId, AddressTag, Chosen, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal,
-    Renewed, SelectAsk, Selected, Selection, Writer,
+    ActorId, AddressTag, DeselectAsk, HoldError, LockAsk, Locked, Refusal, Releaser, Renewal, Renewed,
+    SelectAsk, Selected, Selection, Writer,
 };
 use crate::pen::Pen;
 use crate::slot::{ClientId, Slot};
@@ -74,7 +75,7 @@ pub(crate) struct RedisConfig {
     pub(crate) lock_ttl: Duration,
 }
 
-/// Renewals in one script call: keeps the call around a millisecond.
+/// Selections renewed or shortened in one script call: keeps the call around a millisecond.
 const RENEW_BATCH: usize = 128;
 
 /// Keeps holds in Redis.
@@ -153,6 +154,12 @@ impl RedisStore {
         refusal(word)
     }
 
+    /// Whether the picture has nothing there but a selection of this client's.
+    fn shows_free_but_for(&self, slot: Slot, client: &ClientId) -> bool {
+        let selection = self.picture.selection(slot);
+        selection.is_some_and(|held| held.client == *client) && self.picture.lock(slot).is_none()
+    }
+
     /// A foreign hold stands beside the one a command changed: only a look knows all of the slot.
     async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), HoldError> {
         self.reader.look_after(slot, actor).await.map_err(|error| self.uncertain(slot, error))
@@ -228,6 +235,12 @@ impl HoldStore for RedisStore {
             .filter(|other| other.room == slot.room && other.time != slot.time)
             .filter(|other| facts.iter().all(|fact| fact.time != other.time))
             .collect();
+        if self.scripts.replaced.pending() {
+            // They went with the store, unnoticed: their holder gives them up all the same.
+            facts.extend(
+                doubtful.iter().filter(|other| self.shows_free_but_for(**other, client)).copied().map(empty),
+            );
+        }
         let writer = Writer::Gateway { chosen: ask.chosen, address: parse_tag(&address) };
         let selection = Selection { client: client.clone(), deadline: Instant::now() + ask.ttl, writer };
         // If the slot had another holder in the picture, that one's time had passed.
@@ -254,8 +267,14 @@ impl HoldStore for RedisStore {
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
             "look" => self.look_after(slot, ask.actor).await?,
-            "nothing" if self.picture.selection(slot).is_some() => self.look(&[slot]),
-            "nothing" => {}
+            "nothing" => match (self.picture.selection(slot), &ask.by) {
+                // It went with the store, unnoticed: its holder gives it up all the same.
+                (Some(held), Releaser::Client(client)) if held.client == *client => {
+                    _ = self.look_after(slot, ask.actor).await;
+                }
+                (Some(_), _) => self.look(&[slot]),
+                (None, _) => {}
+            },
             other => return Err(self.refused(slot, other)),
         }
         Ok(())
@@ -274,14 +293,7 @@ impl HoldStore for RedisStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let mut renewed = Vec::with_capacity(renewals.len());
-        let mut failed = None;
-        for batch in renewals.chunks(RENEW_BATCH) {
-            // One late answer must not cost the others their renewal.
-            let outcomes = self.renew_batch(batch, ttl).await.map_err(|error| failed = Some(error));
-            renewed.extend(outcomes.unwrap_or_else(|()| vec![Renewed::Unknown; batch.len()]));
-        }
-        Renewed::all(renewed, failed)
+        self.renew_all(&renewals, ttl).await
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
@@ -330,70 +342,5 @@ impl HoldStore for RedisStore {
             "storage_epoch": self.scripts.epoch(),
             "error": error.map(|error| error.to_string()),
         }})
-    }
-}
-
-impl RedisStore {
-    async fn renew_batch(&self, batch: &[Renewal], ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let keys: Vec<String> = batch
-            .iter()
-            .flat_map(|ask| {
-                [keys::active(ask.slot), keys::lock(ask.slot), keys::user(&ask.client, ask.slot.room)]
-            })
-            .collect();
-        let texts: Vec<(String, String, String)> = batch
-            .iter()
-            .map(|ask| (ask.slot.time.to_string(), keys::room_suffix(ask.slot.room), self.tag(ask.address)))
-            .collect();
-        let ttl_ms = millis(ttl);
-        let mut args = vec![ttl_ms.as_str(), keys::ACTIVE];
-        for (ask, (time, room, address)) in batch.iter().zip(&texts) {
-            args.extend([ask.client.as_str(), time, room, if ask.put_back { "1" } else { "" }, address]);
-        }
-        let slots: Vec<Slot> = batch.iter().map(|ask| ask.slot).collect();
-        let answered = async {
-            let mut reply = self.scripts.call(&self.scripts.sources.renew, &keys, &args).await?;
-            Ok((reply.seq, reply.next::<Vec<String>>()?))
-        };
-        let (seq, words) = answered.await.inspect_err(|_: &StoreError| self.look(&slots))?;
-        let deadline = Instant::now() + ttl;
-        let mut renewed = Vec::with_capacity(batch.len());
-        let (mut superseded, mut doubtful) = (Vec::new(), Vec::new());
-        for ((ask, word), (_, _, address)) in batch.iter().zip(words).zip(&texts) {
-            let slot = ask.slot;
-            renewed.push(match word.as_str() {
-                "kept" => {
-                    if !self.picture.prolong(slot, &ask.client, deadline, seq) {
-                        doubtful.push(slot);
-                    }
-                    Renewed::Kept
-                }
-                // PHP's: it lives as long as PHP said.
-                "left" => {
-                    if self.picture.selection(slot).is_none_or(|held| held.client != ask.client) {
-                        doubtful.push(slot);
-                    }
-                    Renewed::Kept
-                }
-                "put_back" => {
-                    let writer = Writer::Gateway { chosen: Chosen::Explicitly, address: parse_tag(address) };
-                    let selection = Some(Selection { client: ask.client.clone(), deadline, writer });
-                    let fact = SlotFact { time: slot.time, selection, lock: None, absence: Absence::Unknown };
-                    self.tell(seq, SmallVec::from_iter([fact]), slot, None);
-                    Renewed::PutBack
-                }
-                "superseded" => {
-                    superseded.push(slot);
-                    Renewed::Superseded
-                }
-                _ => {
-                    doubtful.push(slot);
-                    Renewed::Lost
-                }
-            });
-        }
-        self.reader.look_all(&superseded, Absence::ByHolder).await?;
-        self.reader.look_all(&doubtful, Absence::Unknown).await?;
-        Ok(renewed)
     }
 }

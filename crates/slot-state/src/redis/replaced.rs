@@ -33,7 +33,13 @@ impl Replaced {
         self.dealt_with.fetch_max(count, Ordering::AcqRel);
     }
 
+    /// Up to which report everything was read. An answer that came while [`Replaced::count`] was another may be about
+    /// an emptied database, even if everything was read by the time the answer is looked at.
+    pub(super) fn dealt_with_so_far(&self) -> u64 {
+        self.dealt_with.load(Ordering::Acquire)
+    }
+
     pub(super) fn pending(&self) -> bool {
-        self.count() != self.dealt_with.load(Ordering::Acquire)
+        self.count() != self.dealt_with_so_far()
     }
 }

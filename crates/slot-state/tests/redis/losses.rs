@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slot_state::{EndReason, Observation, Renewed, Slot};
+use slot_state::{ActorId, EndReason, Observation, Renewed, Slot};
 use support::{RedisServer, eventually, holds_for};
 
 use crate::house::{House, SOON, active_key, named, room, slot, slot_in};
@@ -62,6 +62,80 @@ async fn after_a_flush_holds_end_as_vanished_and_may_be_put_back() {
     go_on(&house, &redis).await;
     let again = house.lock(slot_in(9, "10:00"), "dan").await.expect("granted").fence;
     assert!(again > fence, "a fence rises over a flush");
+}
+
+/// Does something right after a flush that nobody has noticed, as often as it takes: a probe may have been quicker. What
+/// is done must begin without waiting for anything.
+async fn before_a_flush_is_noticed<T>(
+    redis: &RedisServer,
+    house: &House,
+    furnish: impl AsyncFn(Slot, &str),
+    act: impl AsyncFn(Slot, &str) -> T,
+) -> (Slot, T) {
+    for number in 1.. {
+        let (place, name) = (slot_in(number, "10:00"), format!("ann{number}"));
+        furnish(place, &name).await;
+        redis.run::<String>(&["FLUSHALL"]).await;
+        if house.heard.endings(place).is_empty() {
+            return (place, act(place, &name).await);
+        }
+    }
+    unreachable!("there are many rooms")
+}
+
+#[tokio::test]
+async fn a_renewal_that_notices_a_flush_does_not_call_the_selection_lost() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let furnish = async |place, name: &str| _ = house.select(place, name).await.expect("granted");
+    let renew = async |place, name: &str| {
+        (house.renew(place, name, false).await, house.renew(place, name, true).await)
+    };
+    let (place, renewed) = before_a_flush_is_noticed(&redis, &house, furnish, renew).await;
+    assert_eq!(renewed, (Ok(Renewed::Unknown), Ok(Renewed::PutBack)));
+    deletions_are_acts_again(&house, &redis).await;
+    assert!(house.selected_by(place).is_some());
+    assert!(!house.heard.reasons(place).contains(&EndReason::Lost));
+}
+
+#[tokio::test]
+async fn a_renewal_after_a_flush_is_lost_only_once_somebody_is_known_to_be_in_its_place() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let mut php = redis.php().await;
+    let furnish = async |place, name: &str| _ = house.select(place, name).await.expect("granted");
+    let renew = async |place, name: &str| (house.renew(place, name, false).await, name.to_owned());
+    let (place, (renewed, name)) = before_a_flush_is_noticed(&redis, &house, furnish, renew).await;
+    php.select(&named(place.room), "10:00", "pia").await;
+    assert_eq!(renewed, Ok(Renewed::Unknown));
+    assert_eq!(house.renew(place, &name, true).await, Ok(Renewed::Lost));
+    house.shows_selection(place, Some("pia")).await;
+}
+
+#[tokio::test]
+async fn who_gives_up_before_a_flush_is_noticed_is_not_told_of_a_loss() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let furnish = async |place, name: &str| _ = house.select(place, name).await.expect("granted");
+    let deselect = async |place, name: &str| house.deselect(place, name).await;
+    let (place, outcome) = before_a_flush_is_noticed(&redis, &house, furnish, deselect).await;
+    outcome.expect("its own");
+    let ended = house.heard.ended(place).await;
+    assert_eq!((ended.why, ended.actor), (EndReason::Superseded, Some(ActorId(2))));
+}
+
+#[tokio::test]
+async fn who_chooses_anew_before_a_flush_is_noticed_is_not_told_of_a_loss() {
+    let redis = RedisServer::start().await;
+    let house = House::on(&redis.url()).await;
+    let furnish = async |place, name: &str| _ = house.select(place, name).await.expect("granted");
+    let move_on = async |place: Slot, name: &str| {
+        house.select(place.room.slot("11:00".parse().expect("a time")), name).await
+    };
+    let (place, outcome) = before_a_flush_is_noticed(&redis, &house, furnish, move_on).await;
+    outcome.expect("granted");
+    let ended = house.heard.ended(place).await;
+    assert_eq!((ended.why, ended.actor), (EndReason::Superseded, Some(ActorId(1))));
 }
 
 #[tokio::test]

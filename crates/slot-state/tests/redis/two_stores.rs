@@ -48,6 +48,24 @@ async fn what_one_does_the_other_shows_and_keeps_to() {
 }
 
 #[tokio::test]
+async fn a_selection_is_not_lost_by_a_flush_that_another_gateway_noticed_first() {
+    let (redis, one, other) = two().await;
+    for number in 1.. {
+        let (place, elsewhere) = (slot_in(number, "10:00"), slot_in(number, "11:00"));
+        one.select(place, "ann").await.expect("granted");
+        redis.run::<String>(&["FLUSHALL"]).await;
+        // It makes the storage record anew.
+        other.select(elsewhere, "bob").await.expect("granted");
+        if one.heard.endings(place).is_empty() {
+            assert_eq!(one.renew(place, "ann", false).await, Ok(Renewed::Unknown));
+            assert_eq!(one.renew(place, "ann", true).await, Ok(Renewed::PutBack));
+            other.shows_selection(place, Some("ann")).await;
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_selects_what_it_locked_elsewhere_finds_the_lock_in_a_picture_that_was_behind() {
     let (_redis, one, other) = two().await;
     for number in 1..=50 {
