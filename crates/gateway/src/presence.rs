@@ -146,8 +146,10 @@ impl Presence {
 
     /// A client gave up a selection, or made a lock of it.
     pub fn gave_up(&self, client: &ClientId, slot: Slot) {
-        if let Some(mut entry) = self.clients.get_mut(client) {
-            entry.drop_held(slot);
+        let held = self.clients.get_mut(client).and_then(|mut entry| entry.drop_held(slot));
+        if held.is_some() && self.picture.selection(slot).is_some_and(|shown| shown.client == *client) {
+            // Put back before this was heard.
+            self.take_back(client, slot);
         }
     }
 
@@ -247,7 +249,7 @@ impl Presence {
             Renewed::Unknown => _ = self.with_held(renewal, |held| held.put_back = true),
             Renewed::Kept => _ = self.with_held(renewal, |held| held.put_back = false),
             Renewed::PutBack if self.with_held(renewal, |held| held.put_back = false) => {}
-            Renewed::PutBack => self.take_back(renewal),
+            Renewed::PutBack => self.take_back(&renewal.client, renewal.slot),
             // Selected anew since.
             _ if self.picture.selection(renewal.slot).is_some_and(|held| held.client == renewal.client) => {}
             Renewed::Lost | Renewed::Superseded => {
@@ -268,10 +270,9 @@ impl Presence {
     }
 
     /// Its client gave it up, or left, while it was being put back.
-    fn take_back(&self, renewal: &Renewal) {
+    fn take_back(&self, client: &ClientId, slot: Slot) {
         let store = self.store.clone();
-        let ask =
-            DeselectAsk { slot: renewal.slot, by: Releaser::Client(renewal.client.clone()), actor: None };
+        let ask = DeselectAsk { slot, by: Releaser::Client(client.clone()), actor: None };
         tokio::spawn(async move {
             // If the store is away again, the selection ends by its own deadline.
             let _ = store.deselect(ask).await;
@@ -288,7 +289,7 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
-    use slot_state::{Calendar, Room, StoreConfig};
+    use slot_state::{Calendar, OpenStore, Room, StoreConfig};
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
 
@@ -297,8 +298,8 @@ mod tests {
     use crate::security::address::ClientAddress;
     use crate::security::limits::Limits;
 
-    #[tokio::test]
-    async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_back() {
+    /// A store, and who is here.
+    fn here() -> (OpenStore, Arc<Presence>) {
         let opened = slot_state::open(&StoreConfig {
             redis_url: None,
             redis_command_timeout: Duration::from_secs(1),
@@ -309,20 +310,33 @@ mod tests {
             availability_ttl: Duration::from_secs(1),
         })
         .expect("memory needs no address");
-        let presence = Presence::new(opened.store, opened.picture, Duration::from_secs(10));
+        let presence = Presence::new(opened.store.clone(), opened.picture.clone(), Duration::from_secs(10));
+        (opened, presence)
+    }
+
+    /// A client that is here, and what it reads.
+    fn arrive(presence: &Presence) -> (ClientId, UnixStream) {
         let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("a place");
-        let (socket, mut browser) = UnixStream::pair().expect("a pair");
-        let connection = Connection::new(ActorId(1), socket, permit);
+        let (socket, browser) = UnixStream::pair().expect("a pair");
         let client: ClientId = "ann".parse().expect("a client");
+        presence.arrive(&client, &Connection::new(ActorId(1), socket, permit), None);
+        (client, browser)
+    }
+
+    fn slot() -> Slot {
         let room =
             Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
-        let slot = room.slot("10:00".parse().expect("a time"));
-        presence.arrive(&client, &connection, None);
-        presence.holds(&client, slot, None);
+        room.slot("10:00".parse().expect("a time"))
+    }
 
-        let renewal = Renewal { slot, client: client.clone(), put_back: false, address: None };
+    #[tokio::test]
+    async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_back() {
+        let (_opened, presence) = here();
+        let (client, mut browser) = arrive(&presence);
+        presence.holds(&client, slot(), None);
+        let renewal = Renewal { slot: slot(), client: client.clone(), put_back: false, address: None };
         presence.on_hold_ended(&HoldEnded {
-            slot,
+            slot: slot(),
             client,
             kind: HoldKind::Selection,
             why: EndReason::Vanished,
@@ -337,5 +351,26 @@ mod tests {
         let length = browser.read(&mut told).await.expect("reads");
         let told = String::from_utf8_lossy(&told[..length]);
         assert!(told.contains(r#""reason":"lost""#), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_was_put_back_while_its_client_gave_it_up_does_not_stay() {
+        let (opened, presence) = here();
+        let (client, _browser) = arrive(&presence);
+        presence.holds(&client, slot(), None);
+        let ask = DeselectAsk { slot: slot(), by: Releaser::Client(client.clone()), actor: None };
+        opened.store.deselect(ask).await.expect("nothing is there");
+        let renewal = Renewal { slot: slot(), client: client.clone(), put_back: true, address: None };
+        let renewed = opened.store.renew(vec![renewal.clone()], Duration::from_secs(60)).await;
+        assert_eq!(renewed, Ok(vec![Renewed::PutBack]));
+        presence.on_renewed(&renewal, Renewed::PutBack);
+        // Only now is the answer to the deselect heard.
+        presence.gave_up(&client, slot());
+        let is_free = async {
+            while opened.picture.selection(slot()).is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), is_free).await.expect("it is taken back");
     }
 }

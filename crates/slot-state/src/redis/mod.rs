@@ -267,14 +267,20 @@ impl HoldStore for RedisStore {
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
             "look" => self.look_after(slot, ask.actor).await?,
-            "nothing" => match (self.picture.selection(slot), &ask.by) {
-                // It went with the store, unnoticed: its holder gives it up all the same.
-                (Some(held), Releaser::Client(client)) if held.client == *client => {
-                    _ = self.look_after(slot, ask.actor).await;
+            "nothing" => {
+                if let (Some(held), Releaser::Client(client)) = (self.picture.selection(slot), &ask.by)
+                    && held.client == *client
+                {
+                    // It went with the store, unnoticed: its holder gives it up all the same.
+                    let fact = SlotFact { lock: self.picture.lock(slot), ..empty(slot) };
+                    let (room, seq, actor) = (slot.room, reply.seq, ask.actor);
+                    let facts = SmallVec::from_iter([fact]);
+                    self.picture.apply(Change { room, seq, source: Source::Command, actor, facts });
                 }
-                (Some(_), _) => self.look(&[slot]),
-                (None, _) => {}
-            },
+                if self.picture.selection(slot).is_some() {
+                    self.look(&[slot]);
+                }
+            }
             other => return Err(self.refused(slot, other)),
         }
         Ok(())

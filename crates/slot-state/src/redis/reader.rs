@@ -339,12 +339,7 @@ impl Reader {
                     time: slot.time,
                     selection: self.known(active.selection(now)),
                     lock: self.known(lock.lock(now)),
-                    absence: match (&why, hint.absence) {
-                        // Who waits for this look knows; of a hint's act nobody knows whether it was the last.
-                        (Look::AtOnce(_), Absence::ByHolder) => Absence::ByHolder,
-                        _ if went_with_store => Absence::WithStore,
-                        (_, absence) => absence,
-                    },
+                    absence: if went_with_store { Absence::WithStore } else { hint.absence },
                 };
                 rooms.entry(slot.room).or_default().push(fact);
             }
