@@ -344,10 +344,10 @@ mod tests {
             late: Duration::ZERO,
         });
         presence.on_renewed(&renewal, Renewed::Lost);
-        let mut told = [0; 512];
-        assert!(browser.try_read(&mut told).is_err(), "nothing is said yet");
+        assert!(presence.with_held(&renewal, |held| assert!(held.put_back)), "it is asked again");
 
         presence.on_renewed(&Renewal { put_back: true, ..renewal }, Renewed::Lost);
+        let mut told = [0; 512];
         let length = browser.read(&mut told).await.expect("reads");
         let told = String::from_utf8_lossy(&told[..length]);
         assert!(told.contains(r#""reason":"lost""#), "{told}");
