@@ -182,7 +182,7 @@ impl Commands {
             Err(error) => Err(error),
         };
         if let (Ok(()), Some(client)) = (&outcome, client) {
-            self.presence.gave_up(client, slot);
+            self.presence.gave_up(client, slot, started);
         }
         self.finish("deselect", "slot_deselected", started, named, slot, outcome)
     }
@@ -205,7 +205,7 @@ impl Commands {
             Err(error) => Err(error),
         };
         if outcome.is_ok() {
-            self.presence.gave_up(client, slot);
+            self.presence.gave_up(client, slot, started);
         }
         self.finish("lock", "slot_lock_granted", started, client.as_str(), slot, outcome)
     }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use dashmap::mapref::one::RefMut;
 use slot_state::{
     ActorId, ClientId, DeselectAsk, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Releaser, Renewal,
     Renewed, Selection, Slot, Writer,
 };
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::protocol::server_frame::ServerFrame;
 use crate::session::Connection;
@@ -47,6 +48,8 @@ struct Held {
     address: Option<IpAddr>,
     /// It went with the store, or could not be renewed: put it back if it is gone.
     put_back: bool,
+    /// When its client chose it through this gateway; `None`: taken over.
+    chosen: Option<Instant>,
 }
 
 impl Client {
@@ -59,7 +62,7 @@ impl Client {
         for (slot, selection) in selections {
             let known = self.held.iter().any(|held| held.slot == slot);
             if !known && selection.writer != Writer::Php {
-                self.held.push(Held { slot, address, put_back: false });
+                self.held.push(Held { slot, address, put_back: false, chosen: None });
             }
         }
         self.mark_connections();
@@ -139,14 +142,19 @@ impl Presence {
     pub fn holds(&self, client: &ClientId, slot: Slot, address: Option<IpAddr>) {
         if let Some(mut entry) = self.clients.get_mut(client) {
             entry.held.retain(|held| held.slot.room != slot.room);
-            entry.held.push(Held { slot, address, put_back: false });
+            entry.held.push(Held { slot, address, put_back: false, chosen: Some(Instant::now()) });
             entry.mark_connections();
         }
     }
 
-    /// A client gave up a selection, or made a lock of it.
-    pub fn gave_up(&self, client: &ClientId, slot: Slot) {
-        let held = self.clients.get_mut(client).and_then(|mut entry| entry.drop_held(slot));
+    /// A client gave up a selection, or made a lock of it, as it asked for at this time. What another of its tabs
+    /// chose since is its own.
+    pub fn gave_up(&self, client: &ClientId, slot: Slot, asked: Instant) {
+        let give_up = |mut entry: RefMut<'_, ClientId, Client>| {
+            let since = |held: &Held| held.slot == slot && held.chosen.is_some_and(|chosen| chosen > asked);
+            if entry.held.iter().any(since) { None } else { entry.drop_held(slot) }
+        };
+        let held = self.clients.get_mut(client).and_then(give_up);
         if held.is_some() && self.picture.selection(slot).is_some_and(|shown| shown.client == *client) {
             // Put back before this was heard.
             self.take_back(client, slot);
@@ -354,6 +362,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_chosen_again_meanwhile_is_not_given_up_by_what_was_asked_before() {
+        let (opened, presence) = here();
+        let (client, _browser) = arrive(&presence);
+        let asked = Instant::now();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        presence.holds(&client, slot(), None);
+        presence.gave_up(&client, slot(), asked);
+        assert_eq!(presence.clients.get(&client).expect("is here").held.len(), 1);
+        presence.gave_up(&client, slot(), Instant::now());
+        assert!(presence.clients.get(&client).expect("is here").held.is_empty());
+        drop(opened);
+    }
+
+    #[tokio::test]
     async fn what_was_put_back_while_its_client_gave_it_up_does_not_stay() {
         let (opened, presence) = here();
         let (client, _browser) = arrive(&presence);
@@ -365,7 +387,7 @@ mod tests {
         assert_eq!(renewed, Ok(vec![Renewed::PutBack]));
         presence.on_renewed(&renewal, Renewed::PutBack);
         // Only now is the answer to the deselect heard.
-        presence.gave_up(&client, slot());
+        presence.gave_up(&client, slot(), Instant::now());
         let is_free = async {
             while opened.picture.selection(slot()).is_some() {
                 tokio::task::yield_now().await;

@@ -107,7 +107,7 @@ impl Commands {
             Err(error) => Err(error),
         };
         if outcome.is_ok() {
-            self.presence.gave_up(client, slot);
+            self.presence.gave_up(client, slot, started);
         }
         self.finish("confirm", "booking_confirmed", started, client.as_str(), slot, outcome)
     }

@@ -251,7 +251,7 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { request, outcome }).inc();
     }
 
-    /// Counts somebody who is not let in; `kind` is one of [`REFUSALS`].
+    /// Counts somebody who is not let in; `kind` is one of `REFUSALS`.
     pub fn count_refused(&self, kind: &'static str) {
         self.connections_refused.get_or_create(&KindLabel { kind }).inc();
     }

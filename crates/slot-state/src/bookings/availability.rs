@@ -153,8 +153,9 @@ impl Bookings {
     /// What is free in a room, as far as that is known: one that somebody looks at is answered from the picture,
     /// another from the cache.
     pub async fn known_availability(&self, room: Room) -> Option<Availability> {
-        let is_known =
-            self.database.is_none() || matches!(self.picture.keep_booked(room), Some((Known::All, _)));
+        // Held until the picture was read: a room may pass with whoever looks at it last.
+        let kept = self.picture.keep_booked(room);
+        let is_known = self.database.is_none() || matches!(kept, Some((Known::All, _)));
         let booked = if is_known { Vec::new() } else { self.cache.find(room).await? };
         Some(self.availability_with(room, booked, true))
     }

@@ -132,6 +132,8 @@ impl Failover {
         match released {
             // It was this client's until then; what is there now came after.
             Err((_, HoldError::Refused(Refusal::LockLost | Refusal::NotOwner))) if revoked.is_some() => {
+                // Unless it is a copy that never had this row: the next comparison knows.
+                self.unproven.lock().insert(ask.slot);
                 Ok(())
             }
             Err((Store::Redis, HoldError::Store(error))) if revoked.is_some() => {

@@ -267,8 +267,9 @@ impl HoldStore for RedisStore {
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
             "look" => self.look_after(slot, ask.actor).await?,
-            "nothing" => {
-                if let (Some(held), Releaser::Client(client)) = (self.picture.selection(slot), &ask.by)
+            "nothing" | "own_lock" => {
+                if let (Some(held), Releaser::Client(client), "nothing") =
+                    (self.picture.selection(slot), &ask.by, reply.word.as_str())
                     && held.client == *client
                 {
                     // It went with the store, unnoticed: its holder gives it up all the same.

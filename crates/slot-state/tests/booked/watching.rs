@@ -115,6 +115,14 @@ async fn of_ever_more_rooms_so_many_are_kept_and_the_others_are_read_for_each_lo
     assert_eq!(booked(&house, last.room), ["10:00"]);
     drop(look);
     assert_eq!(booked(&house, last.room), [""; 0]);
+    // The last subscriber is gone, and the room not yet forgotten.
+    house.heard.go_live(last.room);
+    drop(house.bookings.look_at(last.room).await.expect("it can be read"));
+    assert_eq!(booked(&house, last.room), ["10:00"]);
+    house.heard.go_quiet();
+    if let Some(known) = house.bookings.known_availability(last.room).await {
+        assert_eq!(known.booked.as_slice(), [last.time]);
+    }
     assert_eq!(cached().await, MOST);
     book(&maria, first).await;
     shows_booked(&house, first.room, &["10:00"]).await;

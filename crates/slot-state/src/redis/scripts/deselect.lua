@@ -18,5 +18,5 @@ if mine then
   return { locked and 'look' or 'ok', seq, born }
 end
 if not selected and not locked then return refuse('nothing') end
-if locked and client ~= '' and locked.client_id == client then return refuse('nothing') end
+if locked and client ~= '' and locked.client_id == client then return refuse('own_lock') end
 return refuse('not_owner')
