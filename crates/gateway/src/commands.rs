@@ -104,7 +104,7 @@ impl Commands {
     pub async fn poll(&self, origin: Origin, poll: &Poll, ttl: Duration) -> Result<RoomView, RequestError> {
         let started = Instant::now();
         if let Some(time) = poll.time {
-            self.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl).await;
+            Box::pin(self.keep_by_poll(origin, poll.client.as_ref(), poll.room.slot(time), ttl)).await;
         }
         let view = self.view(origin, poll.room, poll.exclude.as_ref()).await;
         let outcome = view.as_ref().map_or_else(RequestError::code, |_| "ok");

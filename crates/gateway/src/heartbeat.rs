@@ -26,7 +26,8 @@ const SLACK: Duration = Duration::from_secs(5);
 /// However slow the page, its selection lives no longer.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Answers a whole heartbeat, but for what others answer: then `passed_on` holds it.
+/// Answers a whole heartbeat, but for what others answer: then `passed_on` holds it. Nearly every one is a poll: what else
+/// there may be has a box of its own, so that a poll's future is small.
 pub(crate) async fn answer(
     services: &Services,
     fields: &Map<String, Value>,
@@ -47,17 +48,17 @@ pub(crate) async fn answer(
         reply.insert("client_id".into(), grant.client.as_str().into());
     }
     if let Some(form) = legacy::handle(data, "appointease_select") {
-        let outcome = select(services, &form, origin, &sender).await;
+        let outcome = Box::pin(select(services, &form, origin, &sender)).await;
         reply.insert("appointease_select".into(), outcome_of(outcome, services));
     }
     if let Some(form) = legacy::handle(data, "appointease_deselect") {
-        let outcome = deselect(services, &form, origin, &sender).await;
+        let outcome = Box::pin(deselect(services, &form, origin, &sender)).await;
         reply.insert("appointease_deselect".into(), outcome_of(outcome, services));
     }
     if let Some(form) = legacy::handle(data, BOOKING)
         && (passed_on.is_none() || booking::is_ours(&form))
     {
-        reply.insert(BOOKING.into(), booking::answer(services, form, origin, &sender).await);
+        reply.insert(BOOKING.into(), Box::pin(booking::answer(services, form, origin, &sender)).await);
     }
     let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {

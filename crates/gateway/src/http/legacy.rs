@@ -77,7 +77,8 @@ pub(super) async fn judge_page(
         origin::page(request.headers(), peer(&request), &services.security.load(), &services.server.load());
     let mut response = match page {
         Page::None | Page::SameHost => next.run(request).await,
-        Page::Allowed => across_origins(request, next).await,
+        // In a box, as few come across.
+        Page::Allowed => Box::pin(across_origins(request, next)).await,
         Page::Foreign => {
             services.metrics.count_refused("origin");
             let message = "This origin may not ask; name it in security.allowed_origins";
@@ -134,7 +135,7 @@ pub(super) async fn heartbeat(
 async fn ask_elsewhere(services: &Services, beat: Option<&Beat>, headers: &HeaderMap, peer: Peer) -> Answer {
     let (Some(elsewhere), Some(beat)) = (&services.elsewhere, beat) else { return Answer::default() };
     let headers = passed_on(headers, peer, services.server.load().trusted_proxies.trusts(peer));
-    let answer = elsewhere.ask(beat, headers).await;
+    let answer = Box::pin(elsewhere.ask(beat, headers)).await;
     let outcome = answer.as_ref().map_or_else(|why| *why, |_| "ok");
     services.commands.metrics.count_request("pass_on", outcome);
     answer.unwrap_or_default()

@@ -3,6 +3,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
+use smallvec::{SmallVec, smallvec};
 
 /// Brackets may nest this deep; PHP's own limit is 64, the heartbeat's data needs two.
 const MAX_DEPTH: usize = 8;
@@ -27,12 +28,12 @@ pub fn parse_form(body: &[u8]) -> Map<String, Value> {
 }
 
 /// `a[b][c]` as its parts; empty where PHP would pass over the field.
-pub fn path_of(name: &str) -> Vec<&str> {
+pub fn path_of(name: &str) -> SmallVec<[&str; 4]> {
     let (first, mut inner) = name.find('[').map_or((name, ""), |at| name.split_at(at));
     if first.is_empty() {
-        return Vec::new();
+        return SmallVec::new();
     }
-    let mut path = vec![first];
+    let mut path = smallvec![first];
     while let Some((key, after)) = inner.strip_prefix('[').and_then(|open| open.split_once(']')) {
         path.push(key);
         inner = after;

@@ -161,6 +161,16 @@ impl Victim {
         fences
     }
 
+    /// Gives its locks back: the next round's victim wants the same.
+    async fn leave(&mut self, attack: &Attack) {
+        for (turn, time) in VICTIMS_SLOTS.iter().enumerate().skip(1) {
+            let frame = json!({
+                "type": "unlock", "date": attack.rooms.date, "employee_id": attack.victims_room, "time": time,
+            });
+            self.line.ask(frame, 100 + turn as u64).await;
+        }
+    }
+
     /// Shows life.
     async fn stay(&mut self) {
         loop {
@@ -190,6 +200,7 @@ impl Victim {
         if fences != self.fences {
             harm.push(format!("the victim held {:?}, now {fences:?}", self.fences));
         }
+        self.leave(attack).await;
         harm
     }
 }
