@@ -169,7 +169,7 @@ fn forms(input: &[u8]) {
     let kind = std::str::from_utf8(kind).unwrap_or_default().trim();
     let Some(fields) = form::parse_body(kind, body) else { return };
     check_heartbeat(&fields);
-    check_rest(&legacy::without_empty(&fields));
+    check_rest(&legacy::without_empty(fields.clone()));
     if let Some(flat) = form::flat(kind, body, &fields) {
         let names: usize = flat.iter().map(|(name, _)| name.len()).sum();
         assert!(

@@ -58,7 +58,10 @@ pub(crate) async fn answer(
     if let Some(form) = legacy::handle(data, BOOKING)
         && (passed_on.is_none() || booking::is_ours(&form))
     {
-        reply.insert(BOOKING.into(), Box::pin(booking::answer(services, form, origin, &sender)).await);
+        reply.insert(
+            BOOKING.into(),
+            Box::pin(booking::answer(services, form.into_owned(), origin, &sender)).await,
+        );
     }
     let interval = fields.get("interval").and_then(legacy::whole_number);
     if let Some(form) = legacy::handle(data, "appointease_poll") {

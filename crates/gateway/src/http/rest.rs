@@ -56,7 +56,7 @@ impl FromRequest<Arc<Services>> for Call {
             fields(&headers, &body.map_err(IntoResponse::into_response)?)
         };
         let sent = sent.ok_or(RequestError::BadRequest("the body must be a JSON object or a form"));
-        let fields = parse::without_empty(&sent.map_err(|error| rest_error(&error))?);
+        let fields = parse::without_empty(sent.map_err(|error| rest_error(&error))?);
         let sender = services.sender(&fields).map_err(|error| rest_error(&error))?;
         Ok(Call { services: services.clone(), origin, key, only_looks, sender, fields })
     }

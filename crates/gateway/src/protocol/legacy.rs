@@ -1,6 +1,8 @@
 //! What an AppointEase page without the new client sends in a heartbeat: data to types. Everything may be a
 //! string, and an empty string means absent.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use slot_state::{AppointmentRef, ClientId, DateWindow, Room, Slot, SlotTime};
 
@@ -72,14 +74,20 @@ pub fn data(fields: &Map<String, Value>) -> &Map<String, Value> {
 }
 
 /// One handle's object without what is empty; `None` if it was not sent.
-pub fn handle(data: &Map<String, Value>, name: &str) -> Option<Map<String, Value>> {
-    data.get(name)?.as_object().map(without_empty)
+pub fn handle<'a>(data: &'a Map<String, Value>, name: &str) -> Option<Cow<'a, Map<String, Value>>> {
+    let form = data.get(name)?.as_object()?;
+    let is_whole = form.values().all(is_there);
+    Some(if is_whole { Cow::Borrowed(form) } else { Cow::Owned(without_empty(form.clone())) })
 }
 
 /// The fields that are there: an empty string is PHP's way of sending nothing.
-pub fn without_empty(form: &Map<String, Value>) -> Map<String, Value> {
-    let present = |(_, value): &(&String, &Value)| !value.is_null() && value.as_str() != Some("");
-    form.iter().filter(present).map(|(key, value)| (key.clone(), value.clone())).collect()
+pub fn without_empty(mut form: Map<String, Value>) -> Map<String, Value> {
+    form.retain(|_, value| is_there(value));
+    form
+}
+
+fn is_there(value: &Value) -> bool {
+    !value.is_null() && value != ""
 }
 
 /// Reads a poll. `None`: it names no date or no employee, and gets the status alone.
