@@ -15,9 +15,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
+use super::hints::Hint;
 use super::keys;
 use super::link::{classify, connection_config};
-use super::reader::{Hint, Reader};
+use super::reader::Reader;
 use crate::event::{Absence, Observation};
 use crate::pen::Pen;
 use crate::slot::Slot;
@@ -25,6 +26,8 @@ use crate::store::StoreError;
 
 /// Key space, generic commands, strings, expiry, eviction: what our keys can undergo.
 const FLAGS: &str = "Kg$xe";
+/// Pushes taken in together, at most: nothing is followed before.
+const TOGETHER: usize = 256;
 
 /// How changes by others arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,7 @@ pub(super) fn runtime() -> Handle {
 pub(super) struct Subscription {
     connection: MultiplexedConnection,
     pushes: UnboundedReceiver<PushInfo>,
+    is_gone: bool,
     deadline: Duration,
 }
 
@@ -91,7 +95,7 @@ impl Subscription {
         let (sender, pushes) = unbounded_channel();
         let config = connection_config(deadline).set_push_sender(sender);
         match timeout(deadline * 4, client.get_multiplexed_async_connection_with_config(&config)).await {
-            Ok(Ok(connection)) => Ok(Subscription { connection, pushes, deadline }),
+            Ok(Ok(connection)) => Ok(Subscription { connection, pushes, is_gone: false, deadline }),
             Ok(Err(error)) => Err(classify(&error)),
             Err(_) => Err(StoreError::Timeout),
         }
@@ -148,10 +152,17 @@ impl Subscription {
         self.ask::<Value>(&tracking).await.map(drop)
     }
 
-    /// The next push; `None` when the connection is gone.
-    pub(super) async fn next(&mut self) -> Option<PushInfo> {
-        let push = self.pushes.recv().await?;
-        (push.kind != PushKind::Disconnection).then_some(push)
+    /// The next pushes, those that are there; `None` when the connection is gone.
+    pub(super) async fn next(&mut self) -> Option<Vec<PushInfo>> {
+        let mut pushes = Vec::new();
+        if !self.is_gone {
+            self.pushes.recv_many(&mut pushes, TOGETHER).await;
+        }
+        if let Some(end) = pushes.iter().position(|push| push.kind == PushKind::Disconnection) {
+            self.is_gone = true;
+            pushes.truncate(end);
+        }
+        (!pushes.is_empty()).then_some(pushes)
     }
 }
 
@@ -196,7 +207,14 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn on_push(&self, push: PushInfo) {
+    /// Takes in what arrived together, and only then has it followed: after the notifications of this gateway's own
+    /// command mostly comes its message, and then there is nothing to look at.
+    pub(super) fn on_pushes(&self, pushes: Vec<PushInfo>) {
+        pushes.into_iter().for_each(|push| self.on_push(push));
+        self.reader.follow();
+    }
+
+    fn on_push(&self, push: PushInfo) {
         let mut data = push.data.into_iter();
         match push.kind {
             PushKind::PMessage => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, ErrorKind, FromRedisValue, PushKind, RedisError, Script, Value};
+use redis::{Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError, Script, Value};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
@@ -224,23 +224,26 @@ impl Asked {
 
 /// Whether the events of this key arrive, before the connection ends.
 async fn heard_of(key: &str, mut subscription: Subscription) -> bool {
-    while let Some(push) = subscription.next().await {
-        let mut texts = Vec::new();
-        push.data.into_iter().for_each(|value| collect_texts(value, &mut texts));
-        let is_it = match push.kind {
-            // As for a gateway's probe: the flag of this one is that of DEL too.
-            PushKind::PMessage => {
-                texts.last().is_some_and(|event| event == "expire")
-                    && texts.iter().any(|text| keys::key_of_channel(text) == Some(key))
-            }
-            PushKind::Invalidate => texts.iter().any(|text| text == key),
-            _ => false,
-        };
-        if is_it {
+    while let Some(pushes) = subscription.next().await {
+        if pushes.into_iter().any(|push| is_about(key, push)) {
             return true;
         }
     }
     false
+}
+
+fn is_about(key: &str, push: PushInfo) -> bool {
+    let mut texts = Vec::new();
+    push.data.into_iter().for_each(|value| collect_texts(value, &mut texts));
+    match push.kind {
+        // As for a gateway's probe: the flag of this one is that of DEL too.
+        PushKind::PMessage => {
+            texts.last().is_some_and(|event| event == "expire")
+                && texts.iter().any(|text| keys::key_of_channel(text) == Some(key))
+        }
+        PushKind::Invalidate => texts.iter().any(|text| text == key),
+        _ => false,
+    }
 }
 
 fn collect_texts(value: Value, texts: &mut Vec<String>) {

@@ -9,6 +9,7 @@ mod events;
 mod examine;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod hints;
 mod keys;
 mod link;
 mod locks;
@@ -36,8 +37,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::events::Listener;
+use self::hints::Hint;
 use self::link::Link;
-use self::reader::{Hint, Reader};
+use self::reader::Reader;
 use self::reading::Readings;
 use self::replaced::Replaced;
 use self::scripts::Scripts;
@@ -154,6 +156,13 @@ impl RedisStore {
         refusal(word)
     }
 
+    /// A selection in the picture that a command did not find.
+    fn look_if_selected(&self, slot: Slot) {
+        if self.picture.selection(slot).is_some() {
+            self.look(&[slot]);
+        }
+    }
+
     /// Whether the picture has nothing there but a selection of this client's.
     fn shows_free_but_for(&self, slot: Slot, client: &ClientId) -> bool {
         let selection = self.picture.selection(slot);
@@ -217,7 +226,7 @@ impl HoldStore for RedisStore {
             "own_lock" => {
                 // Its end and fence are asked of the picture next.
                 if self.picture.lock(*slot).is_none() {
-                    let looked = self.reader.look_all(&[*slot], Absence::Unknown).await;
+                    let looked = Box::pin(self.reader.look_all(&[*slot], Absence::Unknown)).await;
                     looked.map_err(|error| self.uncertain(*slot, error))?;
                 }
                 return Ok(Selected::OwnLock);
@@ -267,9 +276,9 @@ impl HoldStore for RedisStore {
         match reply.word.as_str() {
             "ok" => self.tell(reply.seq, SmallVec::from_iter([empty(slot)]), slot, ask.actor),
             "look" => self.look_after(slot, ask.actor).await?,
-            "nothing" | "own_lock" => {
-                if let (Some(held), Releaser::Client(client), "nothing") =
-                    (self.picture.selection(slot), &ask.by, reply.word.as_str())
+            "own_lock" => self.look_if_selected(slot),
+            "nothing" => {
+                if let (Some(held), Releaser::Client(client)) = (self.picture.selection(slot), &ask.by)
                     && held.client == *client
                 {
                     // It went with the store, unnoticed: its holder gives it up all the same.
@@ -278,9 +287,7 @@ impl HoldStore for RedisStore {
                     let facts = SmallVec::from_iter([fact]);
                     self.picture.apply(Change { room, seq, source: Source::Command, actor, facts });
                 }
-                if self.picture.selection(slot).is_some() {
-                    self.look(&[slot]);
-                }
+                self.look_if_selected(slot);
             }
             other => return Err(self.refused(slot, other)),
         }
@@ -317,7 +324,7 @@ impl HoldStore for RedisStore {
                 .zip(&suffixes)
                 .for_each(|((_, client), suffix)| args.extend([client.as_str(), suffix]));
             let shortened = self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await;
-            batch.iter().for_each(|(slot, _)| self.look(&[*slot]));
+            self.look(&batch.iter().map(|(slot, _)| *slot).collect::<Vec<_>>());
             shortened?;
         }
         Ok(())
@@ -325,6 +332,7 @@ impl HoldStore for RedisStore {
 
     fn look(&self, slots: &[Slot]) {
         slots.iter().for_each(|slot| self.reader.hint(*slot, Hint::new(Absence::Unknown)));
+        self.reader.follow();
     }
 
     fn address_tag(&self, address: IpAddr) -> Option<AddressTag> {

@@ -2,7 +2,6 @@
 //! at one key are applied in the order Redis answered them. A hint that comes while a look is under way is looked
 //! at again.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::LockKeeper;
+use super::hints::{Hint, Hints, PATIENCE};
 use super::scripts::Scripts;
 use super::value::{KeyState, NotAHold};
 use crate::event::{Absence, Change, Observation, SlotFact, Source};
@@ -28,67 +28,6 @@ const GATHER: Duration = Duration::from_millis(1);
 /// After a failed look.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long a hint waits for the answers to this gateway's commands in its room.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Answered commands whose message has not come, at most; without them there are only more looks. Where there are no
-/// messages, none ever come.
-const ANSWERED: usize = 16_384;
-
-/// Why a slot is looked at. Anybody may publish: a message takes back only what it is certain to have caused.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hint {
-    /// When the reason arrived.
-    since: Instant,
-    /// What it means if a hold is gone.
-    absence: Absence,
-    /// Nothing but a new time to live was seen, as a renewal causes it.
-    renewal: bool,
-    /// A key was deleted.
-    deletion: bool,
-    /// A gateway said what it did.
-    published: bool,
-    /// The message of this gateway's own command of that number came after all else. Not needed if that command
-    /// was really answered.
-    own: Option<u64>,
-    /// Something came after the message in `own`.
-    more: bool,
-}
-
-impl Hint {
-    pub(super) fn new(absence: Absence) -> Self {
-        let since = Instant::now();
-        Hint { since, absence, renewal: false, deletion: false, published: false, own: None, more: false }
-    }
-
-    /// A key was deleted, perhaps by the plugin, which does so when it books.
-    pub(super) fn deletion() -> Self {
-        Hint { deletion: true, ..Hint::new(Absence::Unknown) }
-    }
-
-    /// A key's time to live was set.
-    pub(super) fn renewal() -> Self {
-        Hint { renewal: true, ..Hint::new(Absence::Unknown) }
-    }
-
-    /// A hint about what a gateway did; `own` is the number of the command if it was this one.
-    pub(super) fn published(absence: Absence, own: Option<u64>) -> Self {
-        Hint { own, published: true, ..Hint::new(absence) }
-    }
-
-    /// Takes in a later one.
-    fn add(&mut self, later: Hint) {
-        self.since = self.since.min(later.since);
-        if self.absence == Absence::Unknown {
-            self.absence = later.absence;
-        }
-        self.renewal &= later.renewal;
-        self.deletion |= later.deletion;
-        self.published |= later.published;
-        self.more |= later.more || self.own.is_some();
-        self.own = self.own.or(later.own);
-    }
-}
-
 /// Slots that must be looked at, and the one who looks.
 pub(super) struct Reader {
     scripts: Arc<Scripts>,
@@ -97,50 +36,6 @@ pub(super) struct Reader {
     wake: Notify,
     looking: tokio::sync::Mutex<()>,
     pub(super) lock_keeper: OnceLock<Weak<dyn LockKeeper>>,
-}
-
-#[derive(Default)]
-struct Hints {
-    dirty: HashMap<Slot, Hint>,
-    /// What the look under way asked for.
-    looked_at: HashSet<Slot>,
-    /// How many of this gateway's commands are under way in a room.
-    commands: HashMap<Room, u32>,
-    /// The numbers of this gateway's answered commands on a slot, until their message came.
-    answered: HashSet<(Slot, u64)>,
-}
-
-impl Hints {
-    fn must_wait(&self, slot: Slot, hint: &Hint, picture: &Pen) -> bool {
-        self.commands.contains_key(&slot.room) && hint.since.elapsed() < PATIENCE
-            || picture.awaits_booking(slot, hint.since)
-    }
-
-    /// Puts back a hint that was taken: what came since is newer.
-    fn put_back(&mut self, slot: Slot, mut hint: Hint) {
-        match self.dirty.entry(slot) {
-            Entry::Vacant(entry) => _ = entry.insert(hint),
-            Entry::Occupied(mut entry) => {
-                hint.add(*entry.get());
-                entry.insert(hint);
-            }
-        }
-    }
-
-    /// Whether all that this hint says is known from the answer to a command of this gateway. Says so once: the
-    /// same message again is somebody else's.
-    fn is_answered(&mut self, slot: Slot, hint: &Hint) -> bool {
-        hint.own.is_some_and(|seq| self.answered.remove(&(slot, seq))) && !hint.more
-    }
-
-    fn add(&mut self, slot: Slot, hint: Hint) {
-        if let Some(known) = self.dirty.get(&slot).copied()
-            && self.is_answered(slot, &known)
-        {
-            self.dirty.remove(&slot);
-        }
-        self.dirty.entry(slot).and_modify(|known| known.add(hint)).or_insert(hint);
-    }
 }
 
 /// Why somebody looks.
@@ -169,14 +64,7 @@ pub(super) struct CommandUnderWay<'a> {
 
 impl Drop for CommandUnderWay<'_> {
     fn drop(&mut self) {
-        let mut hints = self.reader.hints.lock();
-        if let Entry::Occupied(mut commands) = hints.commands.entry(self.room) {
-            *commands.get_mut() -= 1;
-            if *commands.get() == 0 {
-                commands.remove();
-            }
-        }
-        if !hints.dirty.is_empty() {
+        if self.reader.hints.lock().command_ended(self.room) {
             self.reader.wake.notify_one();
         }
     }
@@ -194,36 +82,32 @@ impl Reader {
         })
     }
 
-    /// Has a slot looked at soon. The first hint's time counts; what a later one knows of the reason is added.
+    /// Has a slot looked at soon; [`Self::follow`] sees to it. The first hint's time counts; what a later one knows of the
+    /// reason is added.
     pub(super) fn hint(&self, slot: Slot, hint: Hint) {
         self.hints.lock().add(slot, hint);
-        self.wake.notify_one();
     }
 
-    /// Takes back a hint of a renewal: what it hinted at is known to be as the picture has it, unless a look is under
-    /// way that may have seen something older and is about to say so.
-    pub(super) fn settle(&self, slot: Slot) {
-        let mut hints = self.hints.lock();
-        if !hints.looked_at.contains(&slot)
-            && let Entry::Occupied(hint) = hints.dirty.entry(slot)
-            && hint.get().renewal
-        {
-            hint.remove();
+    /// Follows the hints there are. Most are about this gateway's own commands, and are known by then.
+    pub(super) fn follow(&self) {
+        if self.hints.lock().is_pressing() {
+            self.wake.notify_one();
         }
+    }
+
+    /// Takes back a hint of a renewal: what it hinted at is known to be as the picture has it.
+    pub(super) fn settle(&self, slot: Slot) {
+        self.hints.lock().settle(slot);
     }
 
     /// The picture has from its answer what this gateway's command of that number made of a slot.
     pub(super) fn answered(&self, slot: Slot, seq: u64) {
-        let mut hints = self.hints.lock();
-        if hints.answered.len() >= ANSWERED {
-            hints.answered.clear();
-        }
-        hints.answered.insert((slot, seq));
+        self.hints.lock().on_answer(slot, seq);
     }
 
     /// Call before a command of this gateway is sent, and drop when the picture has its outcome.
     pub(super) fn command(&self, room: Room) -> CommandUnderWay<'_> {
-        *self.hints.lock().commands.entry(room).or_default() += 1;
+        self.hints.lock().command_began(room);
         CommandUnderWay { reader: self, room }
     }
 
@@ -232,15 +116,19 @@ impl Reader {
     pub(super) async fn run(self: Arc<Self>) {
         let mut suspects: HashSet<Slot> = HashSet::new();
         loop {
-            if self.hints.lock().dirty.is_empty() {
+            if self.hints.lock().is_done() {
                 self.wake.notified().await;
             } else {
                 // A command whose answer does not come holds them up no longer than this.
                 let _ = timeout(PATIENCE, self.wake.notified()).await;
             }
             tokio::time::sleep(GATHER).await;
-            let (mut batch, last): (Vec<_>, Vec<_>) =
-                self.take().into_iter().partition(|(slot, _)| !suspects.contains(slot));
+            let (mut batch, last): (Vec<_>, Vec<_>) = self
+                .hints
+                .lock()
+                .take(&self.picture)
+                .into_iter()
+                .partition(|(slot, _)| !suspects.contains(slot));
             let bound = batch.len();
             batch.extend(last);
             let (others, last) = batch.split_at(bound);
@@ -259,25 +147,6 @@ impl Reader {
                 }
             }
         }
-    }
-
-    /// All hints that must be followed now. Those in a room where a command's answer is still to come stay: what it
-    /// changed is to be shown at once, not slot by slot. So do those of slots that are about to be shown as booked.
-    fn take(&self) -> Vec<(Slot, Hint)> {
-        let mut hints = self.hints.lock();
-        let dirty = std::mem::take(&mut hints.dirty);
-        let mut now = Vec::with_capacity(dirty.len());
-        for (slot, hint) in dirty {
-            if hints.is_answered(slot, &hint) {
-                continue;
-            }
-            if hints.must_wait(slot, &hint, &self.picture) {
-                hints.dirty.insert(slot, hint);
-            } else {
-                now.push((slot, hint));
-            }
-        }
-        now
     }
 
     /// These cannot be read: what is due ends, and they are looked at again. Where another store decides, everything is
@@ -310,7 +179,7 @@ impl Reader {
 
     async fn look(&self, batch: &[(Slot, Hint)], why: Look) -> Result<usize, StoreError> {
         let _one_at_a_time = self.looking.lock().await;
-        self.hints.lock().looked_at = batch.iter().map(|(slot, _)| *slot).collect();
+        self.hints.lock().look_begins(batch.iter().map(|(slot, _)| *slot));
         let slots = || batch.iter().map(|(slot, _)| *slot);
         let mut answer = self.scripts.read(slots()).await;
         if let (Ok((_, states)), Some(keeper)) = (&answer, self.lock_keeper.get().and_then(Weak::upgrade)) {
@@ -348,7 +217,7 @@ impl Reader {
                 |(room, facts)| self.picture.apply(Change { room, seq, source: Source::Read, actor, facts });
             rooms.into_iter().map(apply).sum()
         });
-        self.hints.lock().looked_at.clear();
+        self.hints.lock().look_ended();
         changed
     }
 
@@ -365,7 +234,7 @@ impl Reader {
 
     /// Whether a gateway said what it did there: its message may have come after the hint was taken.
     fn is_published(&self, slot: Slot, hint: &Hint) -> bool {
-        hint.published || self.hints.lock().dirty.get(&slot).is_some_and(|later| later.published)
+        hint.published || self.hints.lock().is_published(slot)
     }
 
     /// Whether the picture has a lock there that should live, and that this program granted.

@@ -196,8 +196,8 @@ impl Supervisor {
         let mut flags_checked = Instant::now();
         loop {
             tokio::select! {
-                push = subscription.next() => match push {
-                    Some(push) => self.listener.on_push(push),
+                pushes = subscription.next() => match pushes {
+                    Some(pushes) => self.listener.on_pushes(pushes),
                     None => return Err(StoreError::Away("the event connection was closed".into())),
                 },
                 _ = checks.tick() => {
@@ -250,8 +250,8 @@ impl Supervisor {
         let seen = self.listener.probes_seen.load(Ordering::Relaxed);
         self.store.record().await?;
         let comes_back = async {
-            while let Some(push) = subscription.next().await {
-                self.listener.on_push(push);
+            while let Some(pushes) = subscription.next().await {
+                self.listener.on_pushes(pushes);
                 if self.listener.probes_seen.load(Ordering::Relaxed) != seen {
                     return Ok(true);
                 }
