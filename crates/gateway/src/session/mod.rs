@@ -66,7 +66,8 @@ pub(crate) async fn run(
                     let request = session.on_text(&text);
                     drop(text);
                     if let Some(request) = request {
-                        // In a box of its own: an idle connection does not carry room for the longest request.
+                        // In a box of its own: an idle connection does not carry room for the longest request,
+                        // nor a hold for the rarer ones, which have theirs.
                         Box::pin(session.carry_out(request)).await;
                     }
                 }

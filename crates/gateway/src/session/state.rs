@@ -114,7 +114,7 @@ impl Session {
             Request::Sync(room) => self.sync(id, room),
             Request::Availability(room) => self.availability(id, room).await,
             Request::Confirm(slot, fields) => {
-                self.confirm(id, slot, &fields).await;
+                Box::pin(self.confirm(id, slot, &fields)).await;
                 Ok(())
             }
             Request::Hold(verb, slot) => {
@@ -127,7 +127,8 @@ impl Session {
             }
             Request::Legacy(_) if !self.services.legacy_enabled => Err(RequestError::Unsupported),
             Request::Legacy(fields) => {
-                let mut reply = heartbeat::answer(&self.services, &fields, self.origin(), None).await;
+                let answering = heartbeat::answer(&self.services, &fields, self.origin(), None);
+                let mut reply = Box::pin(answering).await;
                 if let Some(id) = frame.id.clone() {
                     reply.insert("id".into(), id);
                 }

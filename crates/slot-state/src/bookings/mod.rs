@@ -112,7 +112,9 @@ impl Bookings {
         let Some(database) = &self.database else { return Ok(Look::default()) };
         let (mut known, look) = self.picture.watch_booked(room);
         if known == Known::NotYet {
-            known = self.picture.booked_read(room, Instant::now() + database.patience).await;
+            let until = Instant::now() + database.patience;
+            // In a box: few requests wait for that.
+            known = Box::pin(self.picture.booked_read(room, until)).await;
         }
         match (known, &*database.error.read()) {
             (Known::All, None) => Ok(look),

@@ -100,8 +100,12 @@ impl Link {
         request: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.deadline;
-        let (number, connection) =
-            timeout_at(deadline, self.connection()).await.map_err(|_| StoreError::Timeout)??;
+        let (number, connection) = match self.connected() {
+            Some(connected) => connected,
+            None => {
+                Box::pin(timeout_at(deadline, self.connection())).await.map_err(|_| StoreError::Timeout)??
+            }
+        };
         match timeout_at(deadline, request(connection)).await {
             Ok(Ok(value)) => {
                 self.strikes.store(0, Ordering::Relaxed);
@@ -122,6 +126,14 @@ impl Link {
         }
     }
 
+    fn connected(&self) -> Option<(u64, MultiplexedConnection)> {
+        match &*self.state.borrow() {
+            State::Up(number, connection) => Some((*number, connection.clone())),
+            State::Down(_) | State::Connecting => None,
+        }
+    }
+
+    /// The connection, as soon as it is known whether there is one.
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;

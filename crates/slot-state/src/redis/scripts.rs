@@ -126,7 +126,7 @@ impl Scripts {
                 // Another gateway raised the epoch; now it is known here too.
                 Ok(newer) => {
                     self.raised(newer);
-                    self.attempt(script, newer, keys, args).await
+                    Box::pin(self.attempt(script, newer, keys, args)).await
                 }
                 Err(error) => Err(error),
             };
