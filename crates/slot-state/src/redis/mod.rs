@@ -171,7 +171,10 @@ impl RedisStore {
 
     /// A foreign hold stands beside the one a command changed: only a look knows all of the slot.
     async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), HoldError> {
-        self.reader.look_after(slot, actor).await.map_err(|error| self.uncertain(slot, error))
+        self.reader
+            .look_after(slot, Absence::ByHolder, actor)
+            .await
+            .map_err(|error| self.uncertain(slot, error))
     }
 
     async fn run(
@@ -226,7 +229,7 @@ impl HoldStore for RedisStore {
             "own_lock" => {
                 // Its end and fence are asked of the picture next.
                 if self.picture.lock(*slot).is_none() {
-                    let looked = Box::pin(self.reader.look_all(&[*slot], Absence::Unknown)).await;
+                    let looked = Box::pin(self.reader.look_after(*slot, Absence::Unknown, ask.actor)).await;
                     looked.map_err(|error| self.uncertain(*slot, error))?;
                 }
                 return Ok(Selected::OwnLock);

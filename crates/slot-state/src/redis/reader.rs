@@ -38,19 +38,19 @@ pub(super) struct Reader {
     pub(super) lock_keeper: OnceLock<Weak<dyn LockKeeper>>,
 }
 
-/// Why somebody looks.
+/// What becomes of a look in a room where a command of this gateway is under way, as the command's answer says more.
 enum Look {
-    /// Hints were given: they may wait.
-    AtHints,
-    /// Somebody waits for it, perhaps a command of this actor.
-    AtOnce(Option<ActorId>),
+    /// It waits for the command's end.
+    Patient,
+    /// It is that command's, of this actor.
+    OfCommand(Option<ActorId>),
 }
 
 impl Look {
     fn actor(&self) -> Option<ActorId> {
         match self {
-            Look::AtHints => None,
-            Look::AtOnce(actor) => *actor,
+            Look::Patient => None,
+            Look::OfCommand(actor) => *actor,
         }
     }
 }
@@ -135,7 +135,7 @@ impl Reader {
             let parts = others.chunks(BATCH).chain(last.chunks((suspects.len() / 2).max(1)));
             let mut looked = 0;
             for part in parts {
-                if self.look(part, Look::AtHints).await.is_err() {
+                if self.look(part, Look::Patient).await.is_err() {
                     self.give_up(&batch[looked..]);
                     suspects = part.iter().map(|(slot, _)| *slot).collect();
                     tokio::time::sleep(RETRY).await;
@@ -162,19 +162,25 @@ impl Reader {
         self.wake.notify_one();
     }
 
-    /// Looks at all of these, whatever their number. Returns how many looked different from the picture.
+    /// Looks at all of these, whatever their number; at those in a room where a command is under way, after its end.
+    /// Returns how many looked different from the picture.
     pub(super) async fn look_all(&self, slots: &[Slot], absence: Absence) -> Result<usize, StoreError> {
         let mut changed = 0;
         for batch in slots.chunks(BATCH) {
             let batch: Vec<(Slot, Hint)> = batch.iter().map(|slot| (*slot, Hint::new(absence))).collect();
-            changed += self.look(&batch, Look::AtOnce(None)).await?;
+            changed += self.look(&batch, Look::Patient).await?;
         }
         Ok(changed)
     }
 
-    /// Looks at a slot after a command that does not know all about it.
-    pub(super) async fn look_after(&self, slot: Slot, actor: Option<ActorId>) -> Result<(), StoreError> {
-        self.look(&[(slot, Hint::new(Absence::ByHolder))], Look::AtOnce(actor)).await.map(drop)
+    /// Looks at a slot for a command that does not know all about it.
+    pub(super) async fn look_after(
+        &self,
+        slot: Slot,
+        absence: Absence,
+        actor: Option<ActorId>,
+    ) -> Result<(), StoreError> {
+        self.look(&[(slot, Hint::new(absence))], Look::OfCommand(actor)).await.map(drop)
     }
 
     async fn look(&self, batch: &[(Slot, Hint)], why: Look) -> Result<usize, StoreError> {
@@ -198,7 +204,7 @@ impl Reader {
             let went_with_store = self.scripts.replaced.pending();
             let mut rooms: HashMap<Room, SmallVec<[SlotFact; 2]>> = HashMap::new();
             for ((slot, hint), (active, lock)) in batch.iter().zip(states) {
-                if matches!(why, Look::AtHints) && self.wait_again(*slot, hint) {
+                if matches!(why, Look::Patient) && self.wait_again(*slot, hint) {
                     continue;
                 }
                 if hint.deletion && matches!(active, KeyState::Nothing) && !self.is_published(*slot, hint) {
@@ -228,6 +234,7 @@ impl Reader {
         let must_wait = hints.must_wait(slot, hint, &self.picture);
         if must_wait {
             hints.put_back(slot, *hint);
+            self.wake.notify_one();
         }
         must_wait
     }
@@ -249,3 +256,6 @@ impl Reader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
