@@ -48,6 +48,8 @@ struct Held {
     address: Option<IpAddr>,
     /// It went with the store, or could not be renewed: put it back if it is gone.
     put_back: bool,
+    /// Its client has just come, and little time may be left of it: renew it before the next round.
+    due: bool,
     /// When its client chose it through this gateway; `None`: taken over.
     chosen: Option<Instant>,
 }
@@ -62,7 +64,7 @@ impl Client {
         for (slot, selection) in selections {
             let known = self.held.iter().any(|held| held.slot == slot);
             if !known && selection.writer != Writer::Php {
-                self.held.push(Held { slot, address, put_back: false, chosen: None });
+                self.held.push(Held { slot, address, put_back: false, due: false, chosen: None });
             }
         }
         self.mark_connections();
@@ -116,6 +118,7 @@ impl Presence {
         entry.connections.push(connection.clone());
         entry.adopt(theirs, address);
         if !entry.held.is_empty() {
+            entry.held.iter_mut().for_each(|held| held.due = true);
             self.renew_now.notify_one();
         }
     }
@@ -142,7 +145,13 @@ impl Presence {
     pub fn holds(&self, client: &ClientId, slot: Slot, address: Option<IpAddr>) {
         if let Some(mut entry) = self.clients.get_mut(client) {
             entry.held.retain(|held| held.slot.room != slot.room);
-            entry.held.push(Held { slot, address, put_back: false, chosen: Some(Instant::now()) });
+            entry.held.push(Held {
+                slot,
+                address,
+                put_back: false,
+                due: false,
+                chosen: Some(Instant::now()),
+            });
             entry.mark_connections();
         }
     }
@@ -200,19 +209,24 @@ impl Presence {
         let mut ticks = tokio::time::interval(RENEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.renew_now.notified() => {}
+            let is_round = tokio::select! {
+                _ = ticks.tick() => true,
+                () = self.renew_now.notified() => false,
+            };
+            if is_round {
+                self.adopt().await;
             }
-            self.renew().await;
+            self.renew(is_round).await;
         }
     }
 
     /// Takes over selections of clients that are here which were made elsewhere: on another gateway, over REST, or
     /// before the client came and not yet in the picture then. The picture is asked before an entry is locked.
-    fn adopt(&self) {
+    async fn adopt(&self) {
         let present: Vec<ClientId> = self.clients.iter().map(|entry| entry.key().clone()).collect();
         for client in present {
+            // There may be thousands: others are let in between.
+            tokio::task::coop::consume_budget().await;
             let theirs = self.picture.selections_of(&client);
             if theirs.is_empty() {
                 continue;
@@ -223,17 +237,27 @@ impl Presence {
         }
     }
 
-    async fn renew(&self) {
-        self.adopt();
+    /// What is to be renewed: everything in its round, else only what cannot wait for it. Clients come and go at any
+    /// time, and what each of them costs is not to grow with how many are here.
+    fn renewals(&self, is_round: bool) -> Vec<Renewal> {
         let mut renewals = Vec::new();
-        for entry in self.clients.iter().filter(|entry| !entry.held.is_empty() && entry.is_alive()) {
-            renewals.extend(entry.held.iter().map(|held| Renewal {
-                slot: held.slot,
-                client: entry.key().clone(),
-                put_back: held.put_back,
-                address: held.address,
-            }));
+        for mut entry in self.clients.iter_mut().filter(|entry| !entry.held.is_empty() && entry.is_alive()) {
+            let (client, entry) = entry.pair_mut();
+            for held in entry.held.iter_mut().filter(|held| is_round || held.due || held.put_back) {
+                held.due = false;
+                renewals.push(Renewal {
+                    slot: held.slot,
+                    client: client.clone(),
+                    put_back: held.put_back,
+                    address: held.address,
+                });
+            }
         }
+        renewals
+    }
+
+    async fn renew(&self, is_round: bool) {
+        let renewals = self.renewals(is_round);
         if renewals.is_empty() {
             return;
         }
@@ -296,103 +320,5 @@ impl Presence {
 }
 
 #[cfg(test)]
-mod tests {
-    use slot_state::{Calendar, OpenStore, Room, StoreConfig};
-    use tokio::io::AsyncReadExt;
-    use tokio::net::UnixStream;
-
-    use super::*;
-    use crate::config::{Security, Slots};
-    use crate::security::address::ClientAddress;
-    use crate::security::limits::Limits;
-
-    /// A store, and who is here.
-    fn here() -> (OpenStore, Arc<Presence>) {
-        let opened = slot_state::open(&StoreConfig {
-            redis_url: None,
-            redis_command_timeout: Duration::from_secs(1),
-            mysql: None,
-            lock_ttl: Duration::from_secs(60),
-            calendar: Calendar::always_open(jiff::tz::TimeZone::UTC, Slots::default().grid()),
-            fixed_zone: false,
-            availability_ttl: Duration::from_secs(1),
-        })
-        .expect("memory needs no address");
-        let presence = Presence::new(opened.store.clone(), opened.picture.clone(), Duration::from_secs(10));
-        (opened, presence)
-    }
-
-    /// A client that is here, and what it reads.
-    fn arrive(presence: &Presence) -> (ClientId, UnixStream) {
-        let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("a place");
-        let (socket, browser) = UnixStream::pair().expect("a pair");
-        let client: ClientId = "ann".parse().expect("a client");
-        presence.arrive(&client, &Connection::new(ActorId(1), socket, permit), None);
-        (client, browser)
-    }
-
-    fn slot() -> Slot {
-        let room =
-            Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
-        room.slot("10:00".parse().expect("a time"))
-    }
-
-    #[tokio::test]
-    async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_back() {
-        let (_opened, presence) = here();
-        let (client, mut browser) = arrive(&presence);
-        presence.holds(&client, slot(), None);
-        let renewal = Renewal { slot: slot(), client: client.clone(), put_back: false, address: None };
-        presence.on_hold_ended(&HoldEnded {
-            slot: slot(),
-            client,
-            kind: HoldKind::Selection,
-            why: EndReason::Vanished,
-            actor: None,
-            late: Duration::ZERO,
-        });
-        presence.on_renewed(&renewal, Renewed::Lost);
-        assert!(presence.with_held(&renewal, |held| assert!(held.put_back)), "it is asked again");
-
-        presence.on_renewed(&Renewal { put_back: true, ..renewal }, Renewed::Lost);
-        let mut told = [0; 512];
-        let length = browser.read(&mut told).await.expect("reads");
-        let told = String::from_utf8_lossy(&told[..length]);
-        assert!(told.contains(r#""reason":"lost""#), "{told}");
-    }
-
-    #[tokio::test]
-    async fn what_is_chosen_again_meanwhile_is_not_given_up_by_what_was_asked_before() {
-        let (opened, presence) = here();
-        let (client, _browser) = arrive(&presence);
-        let asked = Instant::now();
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        presence.holds(&client, slot(), None);
-        presence.gave_up(&client, slot(), asked);
-        assert_eq!(presence.clients.get(&client).expect("is here").held.len(), 1);
-        presence.gave_up(&client, slot(), Instant::now());
-        assert!(presence.clients.get(&client).expect("is here").held.is_empty());
-        drop(opened);
-    }
-
-    #[tokio::test]
-    async fn what_was_put_back_while_its_client_gave_it_up_does_not_stay() {
-        let (opened, presence) = here();
-        let (client, _browser) = arrive(&presence);
-        presence.holds(&client, slot(), None);
-        let ask = DeselectAsk { slot: slot(), by: Releaser::Client(client.clone()), actor: None };
-        opened.store.deselect(ask).await.expect("nothing is there");
-        let renewal = Renewal { slot: slot(), client: client.clone(), put_back: true, address: None };
-        let renewed = opened.store.renew(vec![renewal.clone()], Duration::from_secs(60)).await;
-        assert_eq!(renewed, Ok(vec![Renewed::PutBack]));
-        presence.on_renewed(&renewal, Renewed::PutBack);
-        // Only now is the answer to the deselect heard.
-        presence.gave_up(&client, slot(), Instant::now());
-        let is_free = async {
-            while opened.picture.selection(slot()).is_some() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), is_free).await.expect("it is taken back");
-    }
-}
+#[path = "presence_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+use slot_state::{Calendar, OpenStore, Room, StoreConfig};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::config::{Security, Slots};
+use crate::security::address::ClientAddress;
+use crate::security::limits::Limits;
+
+/// A store, and who is here.
+fn here() -> (OpenStore, Arc<Presence>) {
+    let opened = slot_state::open(&StoreConfig {
+        redis_url: None,
+        redis_command_timeout: Duration::from_secs(1),
+        mysql: None,
+        lock_ttl: Duration::from_secs(60),
+        calendar: Calendar::always_open(jiff::tz::TimeZone::UTC, Slots::default().grid()),
+        fixed_zone: false,
+        availability_ttl: Duration::from_secs(1),
+    })
+    .expect("memory needs no address");
+    let presence = Presence::new(opened.store.clone(), opened.picture.clone(), Duration::from_secs(10));
+    (opened, presence)
+}
+
+/// A client that is here, and what it reads.
+fn arrive(presence: &Presence) -> (ClientId, UnixStream) {
+    arrive_as(presence, "ann")
+}
+
+fn arrive_as(presence: &Presence, client: &str) -> (ClientId, UnixStream) {
+    let permit = Limits::new(&Security::default()).admit(ClientAddress::None).expect("a place");
+    let (socket, browser) = UnixStream::pair().expect("a pair");
+    let client: ClientId = client.parse().expect("a client");
+    presence.arrive(&client, &Connection::new(ActorId(1), socket, permit), None);
+    (client, browser)
+}
+
+fn slot() -> Slot {
+    let room = Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
+    room.slot("10:00".parse().expect("a time"))
+}
+
+#[tokio::test]
+async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_back() {
+    let (_opened, presence) = here();
+    let (client, mut browser) = arrive(&presence);
+    presence.holds(&client, slot(), None);
+    let renewal = Renewal { slot: slot(), client: client.clone(), put_back: false, address: None };
+    presence.on_hold_ended(&HoldEnded {
+        slot: slot(),
+        client,
+        kind: HoldKind::Selection,
+        why: EndReason::Vanished,
+        actor: None,
+        late: Duration::ZERO,
+    });
+    presence.on_renewed(&renewal, Renewed::Lost);
+    assert!(presence.with_held(&renewal, |held| assert!(held.put_back)), "it is asked again");
+
+    presence.on_renewed(&Renewal { put_back: true, ..renewal }, Renewed::Lost);
+    let mut told = [0; 512];
+    let length = browser.read(&mut told).await.expect("reads");
+    let told = String::from_utf8_lossy(&told[..length]);
+    assert!(told.contains(r#""reason":"lost""#), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_chosen_again_meanwhile_is_not_given_up_by_what_was_asked_before() {
+    let (opened, presence) = here();
+    let (client, _browser) = arrive(&presence);
+    let asked = Instant::now();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    presence.holds(&client, slot(), None);
+    presence.gave_up(&client, slot(), asked);
+    assert_eq!(presence.clients.get(&client).expect("is here").held.len(), 1);
+    presence.gave_up(&client, slot(), Instant::now());
+    assert!(presence.clients.get(&client).expect("is here").held.is_empty());
+    drop(opened);
+}
+
+#[tokio::test]
+async fn what_was_put_back_while_its_client_gave_it_up_does_not_stay() {
+    let (opened, presence) = here();
+    let (client, _browser) = arrive(&presence);
+    presence.holds(&client, slot(), None);
+    let ask = DeselectAsk { slot: slot(), by: Releaser::Client(client.clone()), actor: None };
+    opened.store.deselect(ask).await.expect("nothing is there");
+    let renewal = Renewal { slot: slot(), client: client.clone(), put_back: true, address: None };
+    let renewed = opened.store.renew(vec![renewal.clone()], Duration::from_secs(60)).await;
+    assert_eq!(renewed, Ok(vec![Renewed::PutBack]));
+    presence.on_renewed(&renewal, Renewed::PutBack);
+    // Only now is the answer to the deselect heard.
+    presence.gave_up(&client, slot(), Instant::now());
+    let is_free = async {
+        while opened.picture.selection(slot()).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), is_free).await.expect("it is taken back");
+}
+
+#[tokio::test]
+async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
+    let (_opened, presence) = here();
+    let (ann, _page) = arrive(&presence);
+    let (bob, _page) = arrive_as(&presence, "bob");
+    let other = Slot { time: "11:00".parse().expect("a time"), ..slot() };
+    presence.holds(&ann, slot(), None);
+    presence.holds(&bob, other, None);
+    let renewed = |is_round| {
+        let mut of: Vec<_> = presence.renewals(is_round).into_iter().map(|renewal| renewal.slot).collect();
+        of.sort_by_key(|slot| slot.time);
+        of
+    };
+    assert_eq!(renewed(false), [], "both have just been granted");
+    let _page = arrive(&presence);
+    assert_eq!(renewed(false), [slot()]);
+    assert_eq!(renewed(false), [], "once");
+    assert_eq!(renewed(true), [slot(), other]);
+
+    presence.on_hold_ended(&HoldEnded {
+        slot: other,
+        client: bob,
+        kind: HoldKind::Selection,
+        why: EndReason::Vanished,
+        actor: None,
+        late: Duration::ZERO,
+    });
+    assert_eq!(renewed(false), [other]);
+    assert_eq!(renewed(false), [other], "until it is known to be back");
+}
