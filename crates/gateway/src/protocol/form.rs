@@ -1,5 +1,7 @@
 //! Request bodies as PHP reads them: a form whose names have brackets, or JSON, to one shape.
 
+use std::borrow::Cow;
+
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
@@ -93,16 +95,16 @@ fn is_json(content_type: &str) -> bool {
 
 fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
     let Some((key, rest)) = path.split_first() else { return };
-    let key = if key.is_empty() { fields.len().to_string() } else { (*key).to_owned() };
+    let key = if key.is_empty() { Cow::Owned(fields.len().to_string()) } else { Cow::Borrowed(*key) };
     if rest.is_empty() {
-        fields.insert(key, Value::String(value));
+        fields.insert(key.into_owned(), Value::String(value));
         return;
     }
-    let inner = fields.entry(key).or_insert_with(|| Value::Object(Map::new()));
-    if !inner.is_object() {
-        *inner = Value::Object(Map::new());
+    // Most names begin as the one before: no copy of what is there.
+    if !fields.get(&*key).is_some_and(Value::is_object) {
+        fields.insert(key.clone().into_owned(), Value::Object(Map::new()));
     }
-    if let Value::Object(inner) = inner {
+    if let Some(Value::Object(inner)) = fields.get_mut(&*key) {
         insert(inner, rest, value);
     }
 }

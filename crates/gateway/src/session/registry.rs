@@ -66,7 +66,10 @@ impl Registry {
         passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for pass in 0u64.. {
             passes.tick().await;
-            for connection in &self.open {
+            let open: Vec<_> = self.open.iter().map(|connection| connection.clone()).collect();
+            for connection in open {
+                // There may be thousands: others are let in between.
+                tokio::task::coop::consume_budget().await;
                 look_after(&connection, pass);
             }
         }
