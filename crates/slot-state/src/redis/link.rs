@@ -43,6 +43,15 @@ enum State {
     Down(String),
 }
 
+impl State {
+    fn up(&self) -> Option<(u64, MultiplexedConnection)> {
+        match self {
+            State::Up(number, connection) => Some((*number, connection.clone())),
+            State::Connecting | State::Down(_) => None,
+        }
+    }
+}
+
 impl Link {
     pub(super) fn new(client: Client, deadline: Duration, replaced: Arc<Replaced>) -> Arc<Self> {
         let state = watch::Sender::new(State::Connecting);
@@ -100,7 +109,8 @@ impl Link {
         request: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.deadline;
-        let (number, connection) = match self.connected() {
+        let up = self.state.borrow().up();
+        let (number, connection) = match up {
             Some(connected) => connected,
             None => {
                 Box::pin(timeout_at(deadline, self.connection())).await.map_err(|_| StoreError::Timeout)??
@@ -126,21 +136,15 @@ impl Link {
         }
     }
 
-    fn connected(&self) -> Option<(u64, MultiplexedConnection)> {
-        match &*self.state.borrow() {
-            State::Up(number, connection) => Some((*number, connection.clone())),
-            State::Down(_) | State::Connecting => None,
-        }
-    }
-
     /// The connection, as soon as it is known whether there is one.
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
-            Ok(State::Up(number, connection)) => Ok((*number, connection.clone())),
             Ok(State::Down(why)) => Err(StoreError::Away(why.clone())),
-            _ => Err(StoreError::Away("shutting down".into())),
+            settled => {
+                settled.ok().and_then(State::up).ok_or_else(|| StoreError::Away("shutting down".into()))
+            }
         }
     }
 

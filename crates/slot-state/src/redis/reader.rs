@@ -119,7 +119,8 @@ impl Reader {
             if self.hints.lock().is_done() {
                 self.wake.notified().await;
             } else {
-                // A command whose answer does not come holds them up no longer than this.
+                // An answer that does not come holds up what others caused no longer than this; what that command itself
+                // caused waits for its end.
                 let _ = timeout(PATIENCE, self.wake.notified()).await;
             }
             tokio::time::sleep(GATHER).await;
