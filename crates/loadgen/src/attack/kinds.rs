@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::line::{Heard, Line, answer_to};
-use super::{Attack, Tally};
+use super::{Attack, Tally, delay_of};
 use crate::connect::{self, Narrow, Sources};
 use crate::http;
 use crate::view::slot_name;
@@ -55,7 +55,10 @@ pub(super) fn start_all(attack: &Rc<Attack>, tally: &Tally) {
         ($full:expr, $kind:ident) => {
             for number in crowd($full) {
                 let (attack, tally) = (attack.clone(), tally.clone());
-                _ = spawn_local(async move { $kind(&attack, &tally, number).await });
+                _ = spawn_local(async move {
+                    sleep(delay_of(number)).await;
+                    $kind(&attack, &tally, number).await;
+                });
             }
         };
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::setpriority_process;
@@ -23,6 +24,15 @@ pub(crate) use line::{Heard, Line};
 
 /// The lowest priority there is.
 const LAST: i32 = 19;
+
+/// They have no clock in common: each begins at a moment of its own within this, whatever its kind's period.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+/// Its multiples, less their whole ones, lie evenly, however many there are.
+const GOLDEN_RATIO: f64 = 1.618_033_988_75;
+
+fn delay_of(number: usize) -> Duration {
+    BEGIN_WITHIN.mul_f64((number as f64 * GOLDEN_RATIO).fract())
+}
 
 /// What each kind of attack got, and how often.
 pub(crate) type Gains = BTreeMap<String, BTreeMap<String, u64>>;
