@@ -1,6 +1,7 @@
 //! Which clients are here, on which connections, and the selections that live because they are. One loop renews
 //! all of them in batches; what vanished with the store is put back; a holder is told what it lost.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
+use parking_lot::Mutex;
 use slot_state::{
     ActorId, ClientId, DeselectAsk, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Releaser, Renewal,
     Renewed, Selection, Slot, Writer,
@@ -32,6 +34,8 @@ pub struct Presence {
     store: Arc<dyn HoldStore>,
     picture: Arc<Picture>,
     selection_ttl: Duration,
+    /// Whose selections cannot wait for the next round: their clients have just come, or they vanished.
+    due: Mutex<HashSet<ClientId>>,
     renew_now: Notify,
     /// The process is going: clients come back within a selection's lifetime, so nothing is shortened.
     draining: AtomicBool,
@@ -48,8 +52,6 @@ struct Held {
     address: Option<IpAddr>,
     /// It went with the store, or could not be renewed: put it back if it is gone.
     put_back: bool,
-    /// Its client has just come, and little time may be left of it: renew it before the next round.
-    due: bool,
     /// When its client chose it through this gateway; `None`: taken over.
     chosen: Option<Instant>,
 }
@@ -59,15 +61,17 @@ impl Client {
         self.connections.iter().any(|connection| connection.silence() < ALIVE_WITHIN)
     }
 
-    /// Holds these too; what PHP wrote lives as long as PHP said.
-    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) {
+    /// Holds these too; what PHP wrote lives as long as PHP said. Whether it holds more now.
+    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) -> bool {
+        let before = self.held.len();
         for (slot, selection) in selections {
             let known = self.held.iter().any(|held| held.slot == slot);
             if !known && selection.writer != Writer::Php {
-                self.held.push(Held { slot, address, put_back: false, due: false, chosen: None });
+                self.held.push(Held { slot, address, put_back: false, chosen: None });
             }
         }
         self.mark_connections();
+        self.held.len() > before
     }
 
     fn drop_held(&mut self, slot: Slot) -> Option<Held> {
@@ -75,6 +79,19 @@ impl Client {
         let held = self.held.remove(at);
         self.mark_connections();
         Some(held)
+    }
+
+    /// Asks for what it holds, if it shows life.
+    fn renewals(&self, client: &ClientId, renewals: &mut Vec<Renewal>) {
+        if self.held.is_empty() || !self.is_alive() {
+            return;
+        }
+        renewals.extend(self.held.iter().map(|held| Renewal {
+            slot: held.slot,
+            client: client.clone(),
+            put_back: held.put_back,
+            address: held.address,
+        }));
     }
 
     /// Connections of a client with a selection are pinged more often.
@@ -105,6 +122,7 @@ impl Presence {
             store,
             picture,
             selection_ttl,
+            due: Mutex::default(),
             renew_now: Notify::new(),
             draining: AtomicBool::new(false),
         })
@@ -118,9 +136,27 @@ impl Presence {
         entry.connections.push(connection.clone());
         entry.adopt(theirs, address);
         if !entry.held.is_empty() {
-            entry.held.iter_mut().for_each(|held| held.due = true);
-            self.renew_now.notify_one();
+            self.hurry(client);
         }
+    }
+
+    /// A room was read: what the client has there was made elsewhere, and little time may be left of it. The picture
+    /// is asked before an entry is locked.
+    pub fn look_again(&self, client: &ClientId, address: Option<IpAddr>) {
+        let theirs = self.picture.selections_of(client);
+        if theirs.is_empty() {
+            return;
+        }
+        if let Some(mut entry) = self.clients.get_mut(client)
+            && entry.adopt(theirs, address)
+        {
+            self.hurry(client);
+        }
+    }
+
+    fn hurry(&self, client: &ClientId) {
+        self.due.lock().insert(client.clone());
+        self.renew_now.notify_one();
     }
 
     /// A connection is gone. With a client's last one its selections have a little while left.
@@ -145,13 +181,7 @@ impl Presence {
     pub fn holds(&self, client: &ClientId, slot: Slot, address: Option<IpAddr>) {
         if let Some(mut entry) = self.clients.get_mut(client) {
             entry.held.retain(|held| held.slot.room != slot.room);
-            entry.held.push(Held {
-                slot,
-                address,
-                put_back: false,
-                due: false,
-                chosen: Some(Instant::now()),
-            });
+            entry.held.push(Held { slot, address, put_back: false, chosen: Some(Instant::now()) });
             entry.mark_connections();
         }
     }
@@ -193,7 +223,7 @@ impl Presence {
             match (ended.why, held) {
                 (EndReason::Vanished, Some(held)) if alive => {
                     held.put_back = true;
-                    self.renew_now.notify_one();
+                    self.hurry(&ended.client);
                     return;
                 }
                 // It could not be renewed while the store was away; it is put back, or told lost then.
@@ -210,6 +240,8 @@ impl Presence {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_round = tokio::select! {
+                // Whoever comes and goes does not keep the others waiting.
+                biased;
                 _ = ticks.tick() => true,
                 () = self.renew_now.notified() => false,
             };
@@ -221,37 +253,26 @@ impl Presence {
     }
 
     /// Takes over selections of clients that are here which were made elsewhere: on another gateway, over REST, or
-    /// before the client came and not yet in the picture then. The picture is asked before an entry is locked.
+    /// before the client came and not yet in the picture then.
     async fn adopt(&self) {
         let present: Vec<ClientId> = self.clients.iter().map(|entry| entry.key().clone()).collect();
         for client in present {
             // There may be thousands: others are let in between.
             tokio::task::coop::consume_budget().await;
-            let theirs = self.picture.selections_of(&client);
-            if theirs.is_empty() {
-                continue;
-            }
-            if let Some(mut entry) = self.clients.get_mut(&client) {
-                entry.adopt(theirs, None);
-            }
+            self.look_again(&client, None);
         }
     }
 
-    /// What is to be renewed: everything in its round, else only what cannot wait for it. Clients come and go at any
-    /// time, and what each of them costs is not to grow with how many are here.
+    /// What is to be renewed: everybody's in the round, else only that of who cannot wait for it. What one client's
+    /// coming and going costs is not to grow with how many are here.
     fn renewals(&self, is_round: bool) -> Vec<Renewal> {
+        let due = std::mem::take(&mut *self.due.lock());
         let mut renewals = Vec::new();
-        for mut entry in self.clients.iter_mut().filter(|entry| !entry.held.is_empty() && entry.is_alive()) {
-            let (client, entry) = entry.pair_mut();
-            for held in entry.held.iter_mut().filter(|held| is_round || held.due || held.put_back) {
-                held.due = false;
-                renewals.push(Renewal {
-                    slot: held.slot,
-                    client: client.clone(),
-                    put_back: held.put_back,
-                    address: held.address,
-                });
-            }
+        if is_round {
+            self.clients.iter().for_each(|entry| entry.renewals(entry.key(), &mut renewals));
+        } else {
+            let here = due.iter().filter_map(|client| self.clients.get(client));
+            here.for_each(|entry| entry.renewals(entry.key(), &mut renewals));
         }
         renewals
     }
@@ -269,8 +290,9 @@ impl Presence {
             }
             Err(error) => {
                 tracing::debug!(event = "renewal_failed", selections = renewals.len(), error = %error);
-                for renewal in renewals {
-                    self.with_held(&renewal, |held| held.put_back = true);
+                // Nobody's could be: by the next round others may have ended.
+                for mut entry in self.clients.iter_mut().filter(|entry| entry.is_alive()) {
+                    entry.held.iter_mut().for_each(|held| held.put_back = true);
                 }
             }
         }

@@ -1,4 +1,4 @@
-use slot_state::{Calendar, OpenStore, Room, StoreConfig};
+use slot_state::{Calendar, Chosen, OpenStore, Room, SelectAsk, StoreConfig};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -128,5 +128,27 @@ async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
         late: Duration::ZERO,
     });
     assert_eq!(renewed(false), [other]);
-    assert_eq!(renewed(false), [other], "until it is known to be back");
+    assert_eq!(renewed(true), [slot(), other], "each round, until it is known to be back");
+}
+
+#[tokio::test]
+async fn what_was_selected_elsewhere_is_renewed_as_soon_as_its_room_is_read() {
+    let (opened, presence) = here();
+    let (ann, _page) = arrive(&presence);
+    let ask = SelectAsk {
+        slot: slot(),
+        client: ann.clone(),
+        ttl: Duration::from_secs(3),
+        chosen: Chosen::Explicitly,
+        address: None,
+        actor: None,
+    };
+    opened.store.select(ask).await.expect("is free");
+    presence.look_again(&ann, None);
+    let slots = |is_round| -> Vec<_> {
+        presence.renewals(is_round).into_iter().map(|renewal| renewal.slot).collect()
+    };
+    assert_eq!(slots(false), [slot()]);
+    presence.look_again(&ann, None);
+    assert_eq!(slots(false), [], "it is known");
 }

@@ -66,11 +66,13 @@ impl Registry {
         passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for pass in 0u64.. {
             passes.tick().await;
-            let open: Vec<_> = self.open.iter().map(|connection| connection.clone()).collect();
-            for connection in open {
-                // There may be thousands: others are let in between.
+            let open: Vec<ActorId> = self.open.iter().map(|connection| connection.id).collect();
+            for id in open {
+                // There may be thousands: others are let in between, and some may be gone then.
                 tokio::task::coop::consume_budget().await;
-                look_after(&connection, pass);
+                if let Some(connection) = self.open.get(&id) {
+                    look_after(&connection, pass);
+                }
             }
         }
     }
