@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use support::{Gateway, Page, RedisServer, Room, eventually, holder_of, holds_for};
+use support::{Gateway, MariaDb, Page, RedisServer, Room, eventually, holder_of, holds_for};
 
 const SLOT: &str = "10:00";
 
@@ -94,6 +94,36 @@ async fn a_browser_that_returns_on_the_other_gateway_keeps_its_selection() {
     assert!(returned.released().is_empty(), "{:?}", returned.released());
     returned.select(&room, "11:00").await.assert_ok("selected");
     watcher.eventually_active(&room, &["11:00"]).await;
+}
+
+#[tokio::test]
+async fn who_returns_on_the_other_gateway_before_that_knows_of_the_selection_keeps_it() {
+    let maria = MariaDb::start().await;
+    maria.wordpress_options().await;
+    let builder = Gateway::builder().with("mysql.url", maria.url());
+    let (one, two) = tokio::join!(builder.clone().start(), builder.with("mysql.sweep_ms", 1500).start());
+    one.eventually_well_with_mysql().await;
+    two.eventually_well_with_mysql().await;
+    let room = Room::tomorrow_of(1);
+    let watcher = Page::watching(&one, "watcher", &room).await;
+    // At all moments between two sweeps, and between two rounds of renewals: 1.5 and 2 s meet every 6 s.
+    let times: Vec<String> =
+        (9..17).flat_map(|hour| [format!("{hour:02}:00"), format!("{hour:02}:30")]).collect();
+    let times: Vec<&str> = times.iter().map(String::as_str).collect();
+    let mut returned = Vec::new();
+    for time in &times {
+        let alice = Page::of(&one, time).await;
+        alice.select(&room, time).await.assert_ok("selected");
+        alice.vanish().await;
+        returned.push(Page::of(&two, time).await);
+        tokio::time::sleep(Duration::from_millis(380)).await;
+    }
+    watcher.eventually_active(&room, &times).await;
+    holds_for("all are kept", Duration::from_secs(12), async || {
+        times.iter().all(|time| watcher.view(&room).active.contains(*time))
+    })
+    .await;
+    assert!(returned.iter().all(|page| page.released().is_empty()));
 }
 
 #[tokio::test]

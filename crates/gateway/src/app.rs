@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use slot_state::{
-    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Storage, StorageMode,
-    StoreConfig, StoreError, Watcher,
+    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Selection, Storage,
+    StorageMode, StoreConfig, StoreError, Watcher,
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -295,6 +295,10 @@ struct Watching {
 impl Watcher for Watching {
     fn room_changed(&self, room: Room) {
         self.hub.room_changed(room);
+    }
+
+    fn selected(&self, selection: &Selection) {
+        self.presence.on_selected(selection);
     }
 
     fn hold_ended(&self, ended: HoldEnded) {

@@ -27,6 +27,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 /// What is left of a selection when its client's last connection closes.
 const GRACE: Duration = Duration::from_secs(3);
+/// What has less left than two rounds take does not wait for one.
+const SOON: Duration = Duration::from_secs(4);
 
 /// The clients connected here.
 pub struct Presence {
@@ -34,7 +36,7 @@ pub struct Presence {
     store: Arc<dyn HoldStore>,
     picture: Arc<Picture>,
     selection_ttl: Duration,
-    /// Whose selections cannot wait for the next round: their clients have just come, or they vanished.
+    /// Whose selections cannot wait for the next round: their clients have just come, or they vanished or end soon.
     due: Mutex<HashSet<ClientId>>,
     renew_now: Notify,
     /// The process is going: clients come back within a selection's lifetime, so nothing is shortened.
@@ -61,9 +63,8 @@ impl Client {
         self.connections.iter().any(|connection| connection.silence() < ALIVE_WITHIN)
     }
 
-    /// Holds these too; what PHP wrote lives as long as PHP said. Whether it holds more now.
-    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) -> bool {
-        let before = self.held.len();
+    /// Holds these too; what PHP wrote lives as long as PHP said.
+    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) {
         for (slot, selection) in selections {
             let known = self.held.iter().any(|held| held.slot == slot);
             if !known && selection.writer != Writer::Php {
@@ -71,7 +72,6 @@ impl Client {
             }
         }
         self.mark_connections();
-        self.held.len() > before
     }
 
     fn drop_held(&mut self, slot: Slot) -> Option<Held> {
@@ -81,8 +81,8 @@ impl Client {
         Some(held)
     }
 
-    /// Asks for what it holds, if it shows life.
-    fn renewals(&self, client: &ClientId, renewals: &mut Vec<Renewal>) {
+    /// Asks for all it holds to be renewed, if it shows life.
+    fn ask_for_all(&self, client: &ClientId, renewals: &mut Vec<Renewal>) {
         if self.held.is_empty() || !self.is_alive() {
             return;
         }
@@ -131,25 +131,12 @@ impl Presence {
     /// A connection says whose it is. Selections that the client has already, perhaps from another gateway or
     /// just before it lost its connection, live on with it.
     pub fn arrive(&self, client: &ClientId, connection: &Arc<Connection>, address: Option<IpAddr>) {
+        self.clients.entry(client.clone()).or_default().connections.push(connection.clone());
+        // Of what the picture learns from here on, this hears. It is never asked with an entry locked.
         let theirs = self.picture.selections_of(client);
-        let mut entry = self.clients.entry(client.clone()).or_default();
-        entry.connections.push(connection.clone());
+        let Some(mut entry) = self.clients.get_mut(client) else { return };
         entry.adopt(theirs, address);
         if !entry.held.is_empty() {
-            self.hurry(client);
-        }
-    }
-
-    /// A room was read: what the client has there was made elsewhere, and little time may be left of it. The picture
-    /// is asked before an entry is locked.
-    pub fn look_again(&self, client: &ClientId, address: Option<IpAddr>) {
-        let theirs = self.picture.selections_of(client);
-        if theirs.is_empty() {
-            return;
-        }
-        if let Some(mut entry) = self.clients.get_mut(client)
-            && entry.adopt(theirs, address)
-        {
             self.hurry(client);
         }
     }
@@ -210,6 +197,16 @@ impl Presence {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// The picture shows this selection, perhaps made elsewhere or left a little while by another gateway. Called under
+    /// the picture's lock.
+    pub fn on_selected(&self, selection: &Selection) {
+        let left = selection.deadline.saturating_duration_since(Instant::now());
+        let is_soon = left < SOON.min(self.selection_ttl / 2);
+        if is_soon && selection.writer != Writer::Php && self.clients.contains_key(&selection.client) {
+            self.hurry(&selection.client);
+        }
+    }
+
     /// A hold ended. Called under the picture's lock.
     pub fn on_hold_ended(&self, ended: &HoldEnded) {
         let Some(mut entry) = self.clients.get_mut(&ended.client) else { return };
@@ -245,40 +242,40 @@ impl Presence {
                 _ = ticks.tick() => true,
                 () = self.renew_now.notified() => false,
             };
-            if is_round {
-                self.adopt().await;
-            }
             self.renew(is_round).await;
         }
     }
 
-    /// Takes over selections of clients that are here which were made elsewhere: on another gateway, over REST, or
-    /// before the client came and not yet in the picture then.
-    async fn adopt(&self) {
-        let present: Vec<ClientId> = self.clients.iter().map(|entry| entry.key().clone()).collect();
-        for client in present {
-            // There may be thousands: others are let in between.
-            tokio::task::coop::consume_budget().await;
-            self.look_again(&client, None);
+    /// Whose turn it is: of those who cannot wait, and in a round then of everybody. What one client's coming and
+    /// going costs is not to grow with how many are here.
+    fn turn(&self, is_round: bool) -> Vec<ClientId> {
+        let due = std::mem::take(&mut *self.due.lock());
+        let mut turn: Vec<ClientId> = due.iter().cloned().collect();
+        if is_round {
+            let here = self.clients.iter().map(|entry| entry.key().clone());
+            turn.extend(here.filter(|client| !due.contains(client)));
         }
+        turn
     }
 
-    /// What is to be renewed: everybody's in the round, else only that of who cannot wait for it. What one client's
-    /// coming and going costs is not to grow with how many are here.
-    fn renewals(&self, is_round: bool) -> Vec<Renewal> {
-        let due = std::mem::take(&mut *self.due.lock());
+    /// What is to be renewed, with selections that were made elsewhere: on another gateway, over REST, or before the
+    /// client came and not yet in the picture then.
+    async fn renewals(&self, is_round: bool) -> Vec<Renewal> {
         let mut renewals = Vec::new();
-        if is_round {
-            self.clients.iter().for_each(|entry| entry.renewals(entry.key(), &mut renewals));
-        } else {
-            let here = due.iter().filter_map(|client| self.clients.get(client));
-            here.for_each(|entry| entry.renewals(entry.key(), &mut renewals));
+        for client in self.turn(is_round) {
+            // There may be thousands: others are let in between.
+            tokio::task::coop::consume_budget().await;
+            let theirs = self.picture.selections_of(&client);
+            if let Some(mut entry) = self.clients.get_mut(&client) {
+                entry.adopt(theirs, None);
+                entry.ask_for_all(&client, &mut renewals);
+            }
         }
         renewals
     }
 
     async fn renew(&self, is_round: bool) {
-        let renewals = self.renewals(is_round);
+        let renewals = self.renewals(is_round).await;
         if renewals.is_empty() {
             return;
         }
@@ -290,9 +287,8 @@ impl Presence {
             }
             Err(error) => {
                 tracing::debug!(event = "renewal_failed", selections = renewals.len(), error = %error);
-                // Nobody's could be: by the next round others may have ended.
-                for mut entry in self.clients.iter_mut().filter(|entry| entry.is_alive()) {
-                    entry.held.iter_mut().for_each(|held| held.put_back = true);
+                for renewal in renewals {
+                    self.with_held(&renewal, |held| held.put_back = true);
                 }
             }
         }

@@ -9,16 +9,20 @@ use crate::security::limits::Limits;
 
 /// A store, and who is here.
 fn here() -> (OpenStore, Arc<Presence>) {
+    open(None)
+}
+
+fn open(redis_url: Option<String>) -> (OpenStore, Arc<Presence>) {
     let opened = slot_state::open(&StoreConfig {
-        redis_url: None,
-        redis_command_timeout: Duration::from_secs(1),
+        redis_url,
+        redis_command_timeout: Duration::from_millis(10),
         mysql: None,
         lock_ttl: Duration::from_secs(60),
         calendar: Calendar::always_open(jiff::tz::TimeZone::UTC, Slots::default().grid()),
         fixed_zone: false,
         availability_ttl: Duration::from_secs(1),
     })
-    .expect("memory needs no address");
+    .expect("a store");
     let presence = Presence::new(opened.store.clone(), opened.picture.clone(), Duration::from_secs(10));
     (opened, presence)
 }
@@ -34,6 +38,11 @@ fn arrive_as(presence: &Presence, client: &str) -> (ClientId, UnixStream) {
     let client: ClientId = client.parse().expect("a client");
     presence.arrive(&client, &Connection::new(ActorId(1), socket, permit), None);
     (client, browser)
+}
+
+/// Whose turn it is, by their selections.
+async fn renewed(presence: &Presence, is_round: bool) -> Vec<Slot> {
+    presence.renewals(is_round).await.into_iter().map(|renewal| renewal.slot).collect()
 }
 
 fn slot() -> Slot {
@@ -108,16 +117,15 @@ async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
     let other = Slot { time: "11:00".parse().expect("a time"), ..slot() };
     presence.holds(&ann, slot(), None);
     presence.holds(&bob, other, None);
-    let renewed = |is_round| {
-        let mut of: Vec<_> = presence.renewals(is_round).into_iter().map(|renewal| renewal.slot).collect();
-        of.sort_by_key(|slot| slot.time);
-        of
-    };
-    assert_eq!(renewed(false), [], "both have just been granted");
-    let _page = arrive(&presence);
-    assert_eq!(renewed(false), [slot()]);
-    assert_eq!(renewed(false), [], "once");
-    assert_eq!(renewed(true), [slot(), other]);
+    assert_eq!(renewed(&presence, false).await, [], "both have just been granted");
+    for is_first in [true, false] {
+        let _page = arrive_as(&presence, if is_first { "ann" } else { "bob" });
+        let [own, others] = if is_first { [slot(), other] } else { [other, slot()] };
+        assert_eq!(renewed(&presence, false).await, [own]);
+        assert_eq!(renewed(&presence, false).await, [], "once");
+        presence.hurry(if is_first { &ann } else { &bob });
+        assert_eq!(renewed(&presence, true).await, [own, others], "who cannot wait comes first");
+    }
 
     presence.on_hold_ended(&HoldEnded {
         slot: other,
@@ -127,28 +135,51 @@ async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
         actor: None,
         late: Duration::ZERO,
     });
-    assert_eq!(renewed(false), [other]);
-    assert_eq!(renewed(true), [slot(), other], "each round, until it is known to be back");
+    assert_eq!(renewed(&presence, false).await, [other]);
 }
 
 #[tokio::test]
-async fn what_was_selected_elsewhere_is_renewed_as_soon_as_its_room_is_read() {
+async fn what_was_selected_elsewhere_is_renewed_at_once_only_if_it_ends_soon() {
     let (opened, presence) = here();
     let (ann, _page) = arrive(&presence);
     let ask = SelectAsk {
         slot: slot(),
         client: ann.clone(),
-        ttl: Duration::from_secs(3),
+        ttl: Duration::from_secs(60),
         chosen: Chosen::Explicitly,
         address: None,
         actor: None,
     };
     opened.store.select(ask).await.expect("is free");
-    presence.look_again(&ann, None);
-    let slots = |is_round| -> Vec<_> {
-        presence.renewals(is_round).into_iter().map(|renewal| renewal.slot).collect()
+    let shown = opened.picture.selection(slot()).expect("is shown");
+    presence.on_selected(&shown);
+    assert_eq!(renewed(&presence, false).await, [], "a round comes before its end");
+
+    let left = Selection { deadline: Instant::now() + GRACE, ..shown };
+    presence.on_selected(&Selection { client: "bob".parse().expect("a client"), ..left.clone() });
+    presence.on_selected(&Selection { writer: Writer::Php, ..left.clone() });
+    assert_eq!(renewed(&presence, false).await, [], "not here, or lives as long as PHP said");
+    presence.on_selected(&left);
+    assert_eq!(renewed(&presence, false).await, [slot()]);
+}
+
+#[tokio::test]
+async fn what_a_store_could_not_renew_is_put_back_if_it_ends_meanwhile() {
+    // Nothing connects to it.
+    let (_opened, away) = open(Some("redis://127.0.0.1:1".into()));
+    let (ann, _page) = arrive(&away);
+    let (bob, _page) = arrive_as(&away, "bob");
+    let other = Slot { time: "11:00".parse().expect("a time"), ..slot() };
+    away.holds(&ann, slot(), None);
+    away.holds(&bob, other, None);
+    let put_back = async || {
+        let renewals = away.renewals(true).await;
+        let of = |client: &ClientId| renewals.iter().any(|one| one.client == *client && one.put_back);
+        [of(&ann), of(&bob)]
     };
-    assert_eq!(slots(false), [slot()]);
-    presence.look_again(&ann, None);
-    assert_eq!(slots(false), [], "it is known");
+    away.hurry(&ann);
+    away.renew(false).await;
+    assert_eq!(put_back().await, [true, false], "of Bob's nothing was asked");
+    away.renew(true).await;
+    assert_eq!(put_back().await, [true, true]);
 }

@@ -100,7 +100,7 @@ fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
         fields.insert(key.into_owned(), Value::String(value));
         return;
     }
-    // Most names begin as the one before: no copy of what is there.
+    // Most names begin as the one before: a key is copied only where it is new.
     if !fields.get(&*key).is_some_and(Value::is_object) {
         fields.insert(key.clone().into_owned(), Value::Object(Map::new()));
     }

@@ -166,10 +166,6 @@ impl Session {
             looked.inspect_err(|error| self.services.metrics.count_request("subscribe", error.code()))?;
         let subscription = self.services.hub.subscribe(room, exclude, &self.connection, id);
         self.subscriptions.push(subscription);
-        if let Some(client) = &self.client {
-            // Another gateway may have left it a few seconds, and only now it is known here.
-            commands.presence.look_again(client, self.from.countable());
-        }
         Ok(())
     }
 

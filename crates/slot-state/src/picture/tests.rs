@@ -18,12 +18,16 @@ const SLOTS: usize = 3;
 #[derive(Default)]
 struct Ear {
     changes: Mutex<usize>,
+    selected: Mutex<Vec<(ClientId, Instant)>>,
     ended: Mutex<Vec<(Slot, ClientId, HoldKind)>>,
 }
 
 impl Watcher for Ear {
     fn room_changed(&self, _: Room) {
         *self.changes.lock() += 1;
+    }
+    fn selected(&self, selection: &Selection) {
+        self.selected.lock().push((selection.client.clone(), selection.deadline));
     }
     fn hold_ended(&self, ended: HoldEnded) {
         self.ended.lock().push((ended.slot, ended.client, ended.kind));
@@ -84,6 +88,12 @@ fn shown(picture: &Picture) -> Vec<Held> {
     (0..SLOTS).map(held).collect()
 }
 
+/// Who has selected, until when.
+fn selections_in(picture: &Picture) -> Vec<(ClientId, Instant)> {
+    let held = (0..SLOTS).filter_map(|slot| picture.selection(room().slot(time(slot))));
+    held.map(|held| (held.client, held.deadline)).collect()
+}
+
 /// The index by client says the same as the slots.
 fn assert_indexed(picture: &Picture) {
     let mut by_client: BTreeMap<usize, BTreeSet<SlotTime>> = BTreeMap::new();
@@ -104,8 +114,13 @@ fn assert_indexed(picture: &Picture) {
 fn apply_and_check(picture: &Picture, ear: &Ear, change: Change) {
     let (before, view) = (shown(picture), picture.view(room()));
     let (changes, ended) = (*ear.changes.lock(), ear.ended.lock().len());
+    let selections = selections_in(picture);
+    ear.selected.lock().clear();
     picture.apply(STORE, change);
     assert_indexed(picture);
+    let mut anew = selections_in(picture);
+    anew.retain(|selection| !selections.contains(selection));
+    assert_eq!(*ear.selected.lock(), anew, "also if only its deadline is another");
     let mut expected = Vec::new();
     for (slot, (old, new)) in before.into_iter().zip(shown(picture)).enumerate() {
         let place = room().slot(time(slot));

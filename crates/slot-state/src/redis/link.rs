@@ -142,9 +142,7 @@ impl Link {
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
             Ok(State::Down(why)) => Err(StoreError::Away(why.clone())),
-            settled => {
-                settled.ok().and_then(State::up).ok_or_else(|| StoreError::Away("shutting down".into()))
-            }
+            other => other.ok().and_then(State::up).ok_or_else(|| StoreError::Away("shutting down".into())),
         }
     }
 

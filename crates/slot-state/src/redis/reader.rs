@@ -119,8 +119,7 @@ impl Reader {
             if self.hints.lock().is_done() {
                 self.wake.notified().await;
             } else {
-                // An answer that does not come holds up what others caused no longer than this; what that command itself
-                // caused waits for its end.
+                // Who waits for a command's answer does not wait for ever.
                 let _ = timeout(PATIENCE, self.wake.notified()).await;
             }
             tokio::time::sleep(GATHER).await;

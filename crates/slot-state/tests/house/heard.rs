@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use slot_state::{EndReason, HoldEnded, Observation, Room, Slot, Storage, Watcher};
+use slot_state::{EndReason, HoldEnded, Observation, Room, Selection, Slot, Storage, Watcher};
 use support::eventually;
 
 use super::SOON;
@@ -76,6 +76,8 @@ impl Watcher for Heard {
     fn room_changed(&self, room: Room) {
         self.all().rooms.push(room);
     }
+
+    fn selected(&self, _: &Selection) {}
 
     fn hold_ended(&self, ended: HoldEnded) {
         self.all().ended.push(ended);
