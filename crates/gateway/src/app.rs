@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use slot_state::{
-    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Selection, Storage,
+    Calendar, DateWindow, HoldEnded, MySqlConfig, Observation, OpenStore, Room, Selection, Slot, Storage,
     StorageMode, StoreConfig, StoreError, Watcher,
 };
 use tokio::task::JoinSet;
@@ -297,8 +297,8 @@ impl Watcher for Watching {
         self.hub.room_changed(room);
     }
 
-    fn selected(&self, selection: &Selection) {
-        self.presence.on_selected(selection);
+    fn selected(&self, slot: Slot, selection: &Selection) {
+        self.presence.on_selected(slot, selection);
     }
 
     fn hold_ended(&self, ended: HoldEnded) {

@@ -27,8 +27,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 /// What is left of a selection when its client's last connection closes.
 const GRACE: Duration = Duration::from_secs(3);
-/// What has less left than two rounds take does not wait for one.
+/// What is new here and has less left than two rounds take does not wait for one.
 const SOON: Duration = Duration::from_secs(4);
+/// This many are renewed at once: whose turn comes later in a round hears soon that the store does not answer.
+const AT_ONCE: usize = 128;
 
 /// The clients connected here.
 pub struct Presence {
@@ -47,6 +49,8 @@ pub struct Presence {
 struct Client {
     connections: SmallVec<[Arc<Connection>; 1]>,
     held: SmallVec<[Held; 1]>,
+    /// From where it came last.
+    address: Option<IpAddr>,
 }
 
 struct Held {
@@ -64,14 +68,17 @@ impl Client {
     }
 
     /// Holds these too; what PHP wrote lives as long as PHP said.
-    fn adopt(&mut self, selections: Vec<(Slot, Selection)>, address: Option<IpAddr>) {
+    fn adopt(&mut self, selections: Vec<(Slot, Selection)>) {
         for (slot, selection) in selections {
-            let known = self.held.iter().any(|held| held.slot == slot);
-            if !known && selection.writer != Writer::Php {
-                self.held.push(Held { slot, address, put_back: false, chosen: None });
+            if !self.knows(slot) && selection.writer != Writer::Php {
+                self.held.push(Held { slot, address: self.address, put_back: false, chosen: None });
             }
         }
         self.mark_connections();
+    }
+
+    fn knows(&self, slot: Slot) -> bool {
+        self.held.iter().any(|held| held.slot == slot)
     }
 
     fn drop_held(&mut self, slot: Slot) -> Option<Held> {
@@ -131,11 +138,14 @@ impl Presence {
     /// A connection says whose it is. Selections that the client has already, perhaps from another gateway or
     /// just before it lost its connection, live on with it.
     pub fn arrive(&self, client: &ClientId, connection: &Arc<Connection>, address: Option<IpAddr>) {
-        self.clients.entry(client.clone()).or_default().connections.push(connection.clone());
+        let mut entry = self.clients.entry(client.clone()).or_default();
+        entry.connections.push(connection.clone());
+        entry.address = address;
+        drop(entry);
         // Of what the picture learns from here on, this hears. It is never asked with an entry locked.
         let theirs = self.picture.selections_of(client);
         let Some(mut entry) = self.clients.get_mut(client) else { return };
-        entry.adopt(theirs, address);
+        entry.adopt(theirs);
         if !entry.held.is_empty() {
             self.hurry(client);
         }
@@ -197,12 +207,15 @@ impl Presence {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The picture shows this selection, perhaps made elsewhere or left a little while by another gateway. Called under
-    /// the picture's lock.
-    pub fn on_selected(&self, selection: &Selection) {
-        let left = selection.deadline.saturating_duration_since(Instant::now());
-        let is_soon = left < SOON.min(self.selection_ttl / 2);
-        if is_soon && selection.writer != Writer::Php && self.clients.contains_key(&selection.client) {
+    /// The picture shows this selection. Another gateway may have left it a little while, and its client is here
+    /// already. Called under the picture's lock.
+    pub fn on_selected(&self, slot: Slot, selection: &Selection) {
+        let is_soon = selection.deadline.saturating_duration_since(Instant::now()) < SOON;
+        if is_soon
+            && selection.writer != Writer::Php
+            // Once: a store that refuses to renew what it shows is asked in each round, not without a pause.
+            && self.clients.get(&selection.client).is_some_and(|entry| !entry.knows(slot))
+        {
             self.hurry(&selection.client);
         }
     }
@@ -267,7 +280,7 @@ impl Presence {
             tokio::task::coop::consume_budget().await;
             let theirs = self.picture.selections_of(&client);
             if let Some(mut entry) = self.clients.get_mut(&client) {
-                entry.adopt(theirs, None);
+                entry.adopt(theirs);
                 entry.ask_for_all(&client, &mut renewals);
             }
         }
@@ -276,21 +289,23 @@ impl Presence {
 
     async fn renew(&self, is_round: bool) {
         let renewals = self.renewals(is_round).await;
-        if renewals.is_empty() {
-            return;
-        }
-        match self.store.renew(renewals.clone(), self.selection_ttl).await {
-            Ok(outcomes) => {
-                for (renewal, outcome) in renewals.into_iter().zip(outcomes) {
-                    self.on_renewed(&renewal, outcome);
+        let mut left = renewals.as_slice();
+        while !left.is_empty() {
+            let (some, later) = left.split_at(left.len().min(AT_ONCE));
+            match self.store.renew(some.to_vec(), self.selection_ttl).await {
+                Ok(outcomes) => {
+                    some.iter()
+                        .zip(outcomes)
+                        .for_each(|(renewal, outcome)| self.on_renewed(renewal, outcome));
+                }
+                Err(error) => {
+                    tracing::debug!(event = "renewal_failed", selections = some.len(), error = %error);
+                    for renewal in left {
+                        self.with_held(renewal, |held| held.put_back = true);
+                    }
                 }
             }
-            Err(error) => {
-                tracing::debug!(event = "renewal_failed", selections = renewals.len(), error = %error);
-                for renewal in renewals {
-                    self.with_held(&renewal, |held| held.put_back = true);
-                }
-            }
+            left = later;
         }
     }
 

@@ -45,6 +45,10 @@ async fn renewed(presence: &Presence, is_round: bool) -> Vec<Slot> {
     presence.renewals(is_round).await.into_iter().map(|renewal| renewal.slot).collect()
 }
 
+fn ended(slot: Slot, client: ClientId, why: EndReason) -> HoldEnded {
+    HoldEnded { slot, client, kind: HoldKind::Selection, why, actor: None, late: Duration::ZERO }
+}
+
 fn slot() -> Slot {
     let room = Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
     room.slot("10:00".parse().expect("a time"))
@@ -56,14 +60,7 @@ async fn what_vanished_while_it_was_renewed_is_lost_only_if_it_cannot_be_put_bac
     let (client, mut browser) = arrive(&presence);
     presence.holds(&client, slot(), None);
     let renewal = Renewal { slot: slot(), client: client.clone(), put_back: false, address: None };
-    presence.on_hold_ended(&HoldEnded {
-        slot: slot(),
-        client,
-        kind: HoldKind::Selection,
-        why: EndReason::Vanished,
-        actor: None,
-        late: Duration::ZERO,
-    });
+    presence.on_hold_ended(&ended(slot(), client, EndReason::Vanished));
     presence.on_renewed(&renewal, Renewed::Lost);
     assert!(presence.with_held(&renewal, |held| assert!(held.put_back)), "it is asked again");
 
@@ -127,14 +124,7 @@ async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
         assert_eq!(renewed(&presence, true).await, [own, others], "who cannot wait comes first");
     }
 
-    presence.on_hold_ended(&HoldEnded {
-        slot: other,
-        client: bob,
-        kind: HoldKind::Selection,
-        why: EndReason::Vanished,
-        actor: None,
-        late: Duration::ZERO,
-    });
+    presence.on_hold_ended(&ended(other, bob, EndReason::Vanished));
     assert_eq!(renewed(&presence, false).await, [other]);
 }
 
@@ -152,15 +142,17 @@ async fn what_was_selected_elsewhere_is_renewed_at_once_only_if_it_ends_soon() {
     };
     opened.store.select(ask).await.expect("is free");
     let shown = opened.picture.selection(slot()).expect("is shown");
-    presence.on_selected(&shown);
+    presence.on_selected(slot(), &shown);
     assert_eq!(renewed(&presence, false).await, [], "a round comes before its end");
 
     let left = Selection { deadline: Instant::now() + GRACE, ..shown };
-    presence.on_selected(&Selection { client: "bob".parse().expect("a client"), ..left.clone() });
-    presence.on_selected(&Selection { writer: Writer::Php, ..left.clone() });
+    presence.on_selected(slot(), &Selection { client: "bob".parse().expect("a client"), ..left.clone() });
+    presence.on_selected(slot(), &Selection { writer: Writer::Php, ..left.clone() });
     assert_eq!(renewed(&presence, false).await, [], "not here, or lives as long as PHP said");
-    presence.on_selected(&left);
+    presence.on_selected(slot(), &left);
     assert_eq!(renewed(&presence, false).await, [slot()]);
+    presence.on_selected(slot(), &left);
+    assert_eq!(renewed(&presence, false).await, [], "once: the store may show it and refuse to renew it");
 }
 
 #[tokio::test]
@@ -182,4 +174,6 @@ async fn what_a_store_could_not_renew_is_put_back_if_it_ends_meanwhile() {
     assert_eq!(put_back().await, [true, false], "of Bob's nothing was asked");
     away.renew(true).await;
     assert_eq!(put_back().await, [true, true]);
+    away.on_hold_ended(&ended(slot(), ann.clone(), EndReason::Expired));
+    assert!(away.clients.get(&ann).expect("is here").knows(slot()), "it is asked for again");
 }

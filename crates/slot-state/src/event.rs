@@ -133,8 +133,8 @@ pub enum Observation {
 pub trait Watcher: Send + Sync + 'static {
     /// The view of this room may have changed.
     fn room_changed(&self, room: Room);
-    /// A selection is shown, anew or still, as it has just been made or read.
-    fn selected(&self, selection: &Selection);
+    /// A selection is there, anew or still, as it has just been made or read.
+    fn selected(&self, slot: Slot, selection: &Selection);
     /// A hold ended.
     fn hold_ended(&self, ended: HoldEnded);
     /// Rooms that somebody looks at all the time. Not called under any lock of the picture's.

@@ -176,7 +176,9 @@ impl Picture {
                 let next = entry.lock.as_ref().map(|lock| &lock.client);
                 watcher.hold_ended(ending.of(HoldKind::Lock, old.client, old.deadline, fact.absence, next));
             }
-            entry.selection.iter().filter(|_| !is_booked).for_each(|selection| watcher.selected(selection));
+            if let Some(selection) = &entry.selection {
+                watcher.selected(ending.slot, selection);
+            }
         }
         if shown_before.1 != entry.lock.is_some() {
             self.add_room_news(ending.slot.room, RoomNews::Locked);

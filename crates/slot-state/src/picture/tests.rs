@@ -26,7 +26,7 @@ impl Watcher for Ear {
     fn room_changed(&self, _: Room) {
         *self.changes.lock() += 1;
     }
-    fn selected(&self, selection: &Selection) {
+    fn selected(&self, _: Slot, selection: &Selection) {
         self.selected.lock().push((selection.client.clone(), selection.deadline));
     }
     fn hold_ended(&self, ended: HoldEnded) {

@@ -77,7 +77,7 @@ impl Watcher for Heard {
         self.all().rooms.push(room);
     }
 
-    fn selected(&self, _: &Selection) {}
+    fn selected(&self, _: Slot, _: &Selection) {}
 
     fn hold_ended(&self, ended: HoldEnded) {
         self.all().ended.push(ended);

@@ -219,7 +219,7 @@ struct Live(Mutex<Vec<Room>>);
 
 impl crate::event::Watcher for Live {
     fn room_changed(&self, _: Room) {}
-    fn selected(&self, _: &crate::hold::Selection) {}
+    fn selected(&self, _: Slot, _: &crate::hold::Selection) {}
     fn hold_ended(&self, _: HoldEnded) {}
     fn live_rooms(&self) -> Vec<Room> {
         self.0.lock().clone()
