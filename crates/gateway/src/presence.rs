@@ -11,8 +11,8 @@ use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
 use parking_lot::Mutex;
 use slot_state::{
-    ActorId, ClientId, DeselectAsk, EndReason, HoldEnded, HoldKind, HoldStore, Picture, Releaser, Renewal,
-    Renewed, Selection, Slot, Writer,
+    ActorId, ClientId, DeselectAsk, EndReason, HoldEnded, HoldKind, HoldStore, Picture, RENEWALS_AT_ONCE,
+    Releaser, Renewal, Renewed, Selection, Slot, Writer,
 };
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -29,8 +29,6 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(3);
 /// What is new here and has less left than two rounds take does not wait for one.
 const SOON: Duration = Duration::from_secs(4);
-/// This many are renewed at once: whose turn comes later in a round hears soon that the store does not answer.
-const AT_ONCE: usize = 128;
 
 /// The clients connected here.
 pub struct Presence {
@@ -291,7 +289,7 @@ impl Presence {
         let renewals = self.renewals(is_round).await;
         let mut left = renewals.as_slice();
         while !left.is_empty() {
-            let (some, later) = left.split_at(left.len().min(AT_ONCE));
+            let (some, later) = left.split_at(left.len().min(RENEWALS_AT_ONCE));
             match self.store.renew(some.to_vec(), self.selection_ttl).await {
                 Ok(outcomes) => {
                     some.iter()
@@ -300,6 +298,7 @@ impl Presence {
                 }
                 Err(error) => {
                     tracing::debug!(event = "renewal_failed", selections = some.len(), error = %error);
+                    // Those whose turn comes later too: theirs may end before it.
                     for renewal in left {
                         self.with_held(renewal, |held| held.put_back = true);
                     }

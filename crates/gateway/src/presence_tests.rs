@@ -1,6 +1,8 @@
 use slot_state::{Calendar, Chosen, OpenStore, Room, SelectAsk, StoreConfig};
+use support::RedisServer;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
+use tokio::time::sleep;
 
 use super::*;
 use crate::config::{Security, Slots};
@@ -15,7 +17,7 @@ fn here() -> (OpenStore, Arc<Presence>) {
 fn open(redis_url: Option<String>) -> (OpenStore, Arc<Presence>) {
     let opened = slot_state::open(&StoreConfig {
         redis_url,
-        redis_command_timeout: Duration::from_millis(10),
+        redis_command_timeout: Duration::from_millis(250),
         mysql: None,
         lock_ttl: Duration::from_secs(60),
         calendar: Calendar::always_open(jiff::tz::TimeZone::UTC, Slots::default().grid()),
@@ -52,6 +54,17 @@ fn ended(slot: Slot, client: ClientId, why: EndReason) -> HoldEnded {
 fn slot() -> Slot {
     let room = Room { date: jiff::civil::date(2031, 3, 9), employee_id: "7".parse().expect("an employee") };
     room.slot("10:00".parse().expect("a time"))
+}
+
+fn selecting(slot: Slot, client: &ClientId) -> SelectAsk {
+    SelectAsk {
+        slot,
+        client: client.clone(),
+        ttl: Duration::from_secs(60),
+        chosen: Chosen::Explicitly,
+        address: None,
+        actor: None,
+    }
 }
 
 #[tokio::test]
@@ -132,15 +145,7 @@ async fn who_comes_back_has_its_own_renewed_at_once_and_nobody_elses() {
 async fn what_was_selected_elsewhere_is_renewed_at_once_only_if_it_ends_soon() {
     let (opened, presence) = here();
     let (ann, _page) = arrive(&presence);
-    let ask = SelectAsk {
-        slot: slot(),
-        client: ann.clone(),
-        ttl: Duration::from_secs(60),
-        chosen: Chosen::Explicitly,
-        address: None,
-        actor: None,
-    };
-    opened.store.select(ask).await.expect("is free");
+    opened.store.select(selecting(slot(), &ann)).await.expect("is free");
     let shown = opened.picture.selection(slot()).expect("is shown");
     presence.on_selected(slot(), &shown);
     assert_eq!(renewed(&presence, false).await, [], "a round comes before its end");
@@ -176,4 +181,31 @@ async fn what_a_store_could_not_renew_is_put_back_if_it_ends_meanwhile() {
     assert_eq!(put_back().await, [true, true]);
     away.on_hold_ended(&ended(slot(), ann.clone(), EndReason::Expired));
     assert!(away.clients.get(&ann).expect("is here").knows(slot()), "it is asked for again");
+}
+
+#[tokio::test]
+async fn renewals_that_get_no_answer_do_not_keep_the_others_from_being_tried() {
+    let redis = RedisServer::start().await;
+    let (opened, presence) = open(Some(redis.url()));
+    opened.store.storage().wait_for(|storage| storage.writable).await.expect("a store");
+    let (ann, _page) = arrive(&presence);
+    let most = i64::try_from(RENEWALS_AT_ONCE).expect("small");
+    // Three calls.
+    for number in 0..=2 * most {
+        let employee_id = (number + 1).to_string().parse().expect("an employee");
+        let place = Slot { room: Room { employee_id, ..slot().room }, ..slot() };
+        opened.store.select(selecting(place, &ann)).await.expect("is free");
+        presence.holds(&ann, place, None);
+    }
+    redis.pause();
+    let resumed = async {
+        while !presence.clients.get(&ann).expect("is here").held[0].put_back {
+            sleep(Duration::from_millis(5)).await;
+        }
+        redis.resume();
+    };
+    let ((), ()) = tokio::join!(presence.renew(true), resumed);
+    let ann = presence.clients.get(&ann).expect("is here");
+    let [first, .., last] = ann.held.as_slice() else { panic!("{} are held", ann.held.len()) };
+    assert!(first.put_back && !last.put_back, "the first got no answer, the last did");
 }

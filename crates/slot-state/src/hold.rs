@@ -195,16 +195,6 @@ pub enum Renewed {
     Unknown,
 }
 
-impl Renewed {
-    /// What a store answers that tried all and met this error at some: the error only if it could say nothing.
-    pub(crate) fn all(renewed: Vec<Renewed>, failed: Option<StoreError>) -> Result<Vec<Renewed>, StoreError> {
-        match failed {
-            Some(error) if renewed.iter().all(|outcome| *outcome == Renewed::Unknown) => Err(error),
-            _ => Ok(renewed),
-        }
-    }
-}
-
 /// Why a store said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

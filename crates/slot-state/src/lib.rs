@@ -46,5 +46,5 @@ pub use open::{OpenStore, StoreConfig, open};
 pub use picture::{Look, Picture};
 pub use redis::{Feed, NotifyFlags, RedisReport, RedisTrouble, examine_redis};
 pub use slot::{ClientId, DateWindow, EmployeeId, InvalidValue, Room, Slot, SlotTime, parse_date};
-pub use store::{HoldStore, Storage, StorageMode, StoreError};
+pub use store::{HoldStore, RENEWALS_AT_ONCE, Storage, StorageMode, StoreError};
 pub use view::{ListDiff, RoomView, ViewDiff};

@@ -14,6 +14,10 @@ use crate::hold::{
 };
 use crate::slot::{ClientId, Slot};
 
+/// This many renewals are asked for at once, at most. A store makes them one script call or one transaction; both are
+/// short then, and so is the wait of a change of store for what was begun.
+pub const RENEWALS_AT_ONCE: usize = 64;
+
 /// Keeps selections and locks, and makes bookings.
 ///
 /// Every change is atomic. Before a method that changes something returns `Ok`, the picture that the store was
@@ -47,8 +51,7 @@ pub trait HoldStore: Send + Sync + 'static {
     /// Books a slot for good.
     async fn confirm(&self, ask: NewBooking) -> Result<Booking, BookError>;
 
-    /// Renews selections for another `ttl`; answers in the order asked. All are tried even if some fail, which are
-    /// [`Renewed::Unknown`] then; an error says that not one was answered.
+    /// Renews up to [`RENEWALS_AT_ONCE`] selections for another `ttl`; answers in the order asked.
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError>;
 
     /// Leaves these selections `ttl` at most, where this gateway was the last to renew them.

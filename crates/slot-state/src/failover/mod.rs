@@ -39,8 +39,6 @@ use served::{SETTLING, Served};
 const TRIES: u32 = 4;
 /// How long a request waits to hear who decides.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Selections renewed in one go: a change of store waits for what was begun, so that must not take long.
-const AT_ONCE: usize = 128;
 /// Carries out a request on the store that decides, again when that failed or another one does now.
 macro_rules! on_deciding {
     ($self:ident, $store:ident => $request:expr) => {{
@@ -248,27 +246,14 @@ impl HoldStore for Failover {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let mut renewed = Vec::with_capacity(renewals.len());
-        let mut failed = None;
-        for some in renewals.chunks(AT_ONCE) {
-            let outcomes: Result<Vec<Renewed>, StoreError> =
-                on_deciding!(self, store => store.renew(self.after_a_change(some), ttl));
-            let unknown = |error| {
-                failed = Some(error);
-                vec![Renewed::Unknown; some.len()]
-            };
-            let outcomes = outcomes.unwrap_or_else(unknown);
-            self.served.lock().renewed(some, &outcomes);
-            renewed.extend(outcomes);
-        }
-        Renewed::all(renewed, failed)
+        let renewed: Vec<Renewed> =
+            on_deciding!(self, store => store.renew(self.after_a_change(&renewals), ttl))?;
+        self.served.lock().renewed(&renewals, &renewed);
+        Ok(renewed)
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
-        for some in holders.chunks(AT_ONCE) {
-            on_deciding!(self, store => store.shorten(some.to_vec(), ttl))?;
-        }
-        Ok(())
+        on_deciding!(self, store => store.shorten(holders.clone(), ttl))
     }
 
     fn look(&self, slots: &[Slot]) {

@@ -123,9 +123,6 @@ pub(crate) struct MySqlStore {
     outbox_grew: Notify,
 }
 
-/// Selections renewed in one transaction.
-const RENEW_BATCH: usize = 64;
-
 impl MySqlStore {
     /// Opens the store; one that is away does not stop this. `alone`: there is no Redis to step in for. An error says
     /// what is wrong with the address.
@@ -323,28 +320,17 @@ impl HoldStore for MySqlStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, ttl: Duration) -> Result<Vec<Renewed>, StoreError> {
-        let mut renewed = Vec::with_capacity(renewals.len());
-        let mut failed = None;
-        for batch in renewals.chunks(RENEW_BATCH) {
-            let rooms: BTreeSet<Room> = batch.iter().map(|renewal| renewal.slot.room).collect();
-            let rooms: Vec<Room> = rooms.into_iter().collect();
-            let decide = |sheet: &mut Sheet| {
-                let outcomes: Vec<Renewed> =
-                    batch.iter().map(|renewal| renew_one(self, sheet, renewal, ttl)).collect();
-                let superseded = batch.iter().zip(&outcomes).filter(|(_, out)| **out == Renewed::Superseded);
-                let given_up = superseded.map(|(renewal, _)| renewal.slot).collect();
-                Decided::giving_up(outcomes, given_up)
-            };
-            match self.change(&rooms, None, decide).await {
-                Ok(outcomes) => renewed.extend(outcomes),
-                Err(error) => {
-                    self.look(&batch.iter().map(|renewal| renewal.slot).collect::<Vec<_>>());
-                    failed = Some(error);
-                    renewed.extend(vec![Renewed::Unknown; batch.len()]);
-                }
-            }
-        }
-        Renewed::all(renewed, failed)
+        let rooms: BTreeSet<Room> = renewals.iter().map(|renewal| renewal.slot.room).collect();
+        let rooms: Vec<Room> = rooms.into_iter().collect();
+        let decide = |sheet: &mut Sheet| {
+            let outcomes: Vec<Renewed> =
+                renewals.iter().map(|renewal| renew_one(self, sheet, renewal, ttl)).collect();
+            let superseded = renewals.iter().zip(&outcomes).filter(|(_, out)| **out == Renewed::Superseded);
+            let given_up = superseded.map(|(renewal, _)| renewal.slot).collect();
+            Decided::giving_up(outcomes, given_up)
+        };
+        let renewed = self.change(&rooms, None, decide).await;
+        renewed.inspect_err(|_| self.look(&renewals.iter().map(|renewal| renewal.slot).collect::<Vec<_>>()))
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {

@@ -77,9 +77,6 @@ pub(crate) struct RedisConfig {
     pub(crate) lock_ttl: Duration,
 }
 
-/// Selections renewed or shortened in one script call: keeps the call around a millisecond.
-const RENEW_BATCH: usize = 128;
-
 /// Keeps holds in Redis.
 pub(crate) struct RedisStore {
     scripts: Arc<Scripts>,
@@ -314,23 +311,20 @@ impl HoldStore for RedisStore {
     }
 
     async fn shorten(&self, holders: Vec<(Slot, ClientId)>, ttl: Duration) -> Result<(), StoreError> {
-        for batch in holders.chunks(RENEW_BATCH) {
-            let keys: Vec<String> = batch
-                .iter()
-                .flat_map(|(slot, client)| [keys::active(*slot), keys::user(client, slot.room)])
-                .collect();
-            let suffixes: Vec<String> = batch.iter().map(|(slot, _)| keys::suffix(*slot)).collect();
-            let ttl = millis(ttl);
-            let mut args = vec![ttl.as_str()];
-            batch
-                .iter()
-                .zip(&suffixes)
-                .for_each(|((_, client), suffix)| args.extend([client.as_str(), suffix]));
-            let shortened = self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await;
-            self.look(&batch.iter().map(|(slot, _)| *slot).collect::<Vec<_>>());
-            shortened?;
-        }
-        Ok(())
+        let keys: Vec<String> = holders
+            .iter()
+            .flat_map(|(slot, client)| [keys::active(*slot), keys::user(client, slot.room)])
+            .collect();
+        let suffixes: Vec<String> = holders.iter().map(|(slot, _)| keys::suffix(*slot)).collect();
+        let ttl = millis(ttl);
+        let mut args = vec![ttl.as_str()];
+        holders
+            .iter()
+            .zip(&suffixes)
+            .for_each(|((_, client), suffix)| args.extend([client.as_str(), suffix]));
+        let shortened = self.scripts.call(&self.scripts.sources.shorten, &keys, &args).await;
+        self.look(&holders.iter().map(|(slot, _)| *slot).collect::<Vec<_>>());
+        shortened.map(drop)
     }
 
     fn look(&self, slots: &[Slot]) {

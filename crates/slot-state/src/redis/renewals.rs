@@ -1,4 +1,4 @@
-//! Renewing selections, in batches. What is gone because the database was emptied is not lost: whoever renews it may
+//! Renewing selections. What is gone because the database was emptied is not lost: whoever renews it may
 //! put it back, but must hear of it first.
 
 use std::time::Duration;
@@ -7,52 +7,36 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::value::parse_tag;
-use super::{RENEW_BATCH, RedisStore, keys, millis};
+use super::{RedisStore, keys, millis};
 use crate::event::{Absence, SlotFact};
 use crate::hold::{Chosen, Renewal, Renewed, Selection, Writer};
 use crate::slot::Slot;
 use crate::store::{HoldStore, StoreError};
 
 impl RedisStore {
-    /// An outcome for each, in the same order. An error only if nothing could be said of any.
+    /// An outcome for each, in the same order.
     pub(super) async fn renew_all(
         &self,
         renewals: &[Renewal],
         ttl: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
         let began = self.scripts.replaced.dealt_with_so_far();
-        let mut renewed = Vec::with_capacity(renewals.len());
-        let mut failed = None;
-        for batch in renewals.chunks(RENEW_BATCH) {
-            // One late answer must not cost the others their renewal.
-            let outcomes = self.renew_batch(batch, ttl, began).await.map_err(|error| failed = Some(error));
-            renewed.extend(outcomes.unwrap_or_else(|()| vec![Renewed::Unknown; batch.len()]));
-        }
-        Renewed::all(renewed, failed)
-    }
-
-    async fn renew_batch(
-        &self,
-        batch: &[Renewal],
-        ttl: Duration,
-        began: u64,
-    ) -> Result<Vec<Renewed>, StoreError> {
-        let keys: Vec<String> = batch
+        let keys: Vec<String> = renewals
             .iter()
             .flat_map(|ask| {
                 [keys::active(ask.slot), keys::lock(ask.slot), keys::user(&ask.client, ask.slot.room)]
             })
             .collect();
-        let texts: Vec<(String, String, String)> = batch
+        let texts: Vec<(String, String, String)> = renewals
             .iter()
             .map(|ask| (ask.slot.time.to_string(), keys::room_suffix(ask.slot.room), self.tag(ask.address)))
             .collect();
         let ttl_ms = millis(ttl);
         let mut args = vec![ttl_ms.as_str(), keys::ACTIVE];
-        for (ask, (time, room, address)) in batch.iter().zip(&texts) {
+        for (ask, (time, room, address)) in renewals.iter().zip(&texts) {
             args.extend([ask.client.as_str(), time, room, if ask.put_back { "1" } else { "" }, address]);
         }
-        let slots: Vec<Slot> = batch.iter().map(|ask| ask.slot).collect();
+        let slots: Vec<Slot> = renewals.iter().map(|ask| ask.slot).collect();
         let answered = async {
             let mut reply = self.scripts.call(&self.scripts.sources.renew, &keys, &args).await?;
             Ok((reply.seq, reply.next::<Vec<String>>()?))
@@ -60,9 +44,9 @@ impl RedisStore {
         let (seq, words) = answered.await.inspect_err(|_: &StoreError| self.look(&slots))?;
         let went_with_store = self.scripts.replaced.count() != began;
         let deadline = Instant::now() + ttl;
-        let mut renewed = Vec::with_capacity(batch.len());
+        let mut renewed = Vec::with_capacity(renewals.len());
         let (mut superseded, mut doubtful) = (Vec::new(), Vec::new());
-        for ((ask, word), (_, _, address)) in batch.iter().zip(words).zip(&texts) {
+        for ((ask, word), (_, _, address)) in renewals.iter().zip(words).zip(&texts) {
             let slot = ask.slot;
             renewed.push(match word.as_str() {
                 "kept" => {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use slot_state::{EndReason, HoldError, Renewal, Renewed, StoreError};
+use slot_state::{EndReason, HoldError, StoreError};
 use support::{FaultProxy, RedisServer, eventually};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::house::{House, LONG, SOON, active_key, client, named, room, slot, slot_in};
+use crate::house::{House, LONG, SOON, named, room, slot, slot_in};
 
 /// A request that cannot be carried out says so about as quickly as the command's deadline of 250 ms.
 async fn errs_soon(house: &House) -> StoreError {
@@ -259,24 +259,6 @@ async fn a_lock_asked_for_in_vain_is_not_held_for_long_if_it_was_granted_after_a
     house.shows_lock(slot("10:00"), granted.then_some("ann")).await;
     house.lock(slot("10:00"), "ann").await.expect("its own, or free");
     house.select_for(slot("12:00"), "ann", LONG).await.expect("granted");
-}
-
-#[tokio::test]
-async fn a_renewal_that_fails_does_not_keep_the_others_from_being_tried() {
-    let redis = RedisServer::start().await;
-    let house = House::on(&redis.url()).await;
-    let places: Vec<_> = (1..=200).map(|number| slot_in(number, "10:00")).collect();
-    for place in &places {
-        house.select_for(*place, "ann", Duration::from_secs(20)).await.expect("granted");
-    }
-    let ask = |slot| Renewal { slot, client: client("ann"), put_back: false, address: None };
-    // Longer than a command may take, not as long as two.
-    redis.run::<String>(&["CLIENT", "PAUSE", "350", "ALL"]).await;
-    let renewed = house.store.renew(places.iter().copied().map(ask).collect(), LONG).await.expect("answers");
-    assert_eq!((renewed.len(), renewed[0]), (200, Renewed::Unknown), "the first answers came too late");
-    assert_eq!(renewed[199], Renewed::Kept);
-    let left: i64 = redis.run(&["PTTL", &active_key(places[199])]).await;
-    assert!(left > 20_000, "{left}");
 }
 
 #[tokio::test]
